@@ -1,0 +1,1 @@
+"""Emission of kernels as one LLVM module."""

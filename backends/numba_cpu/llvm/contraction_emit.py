@@ -1,0 +1,197 @@
+"""Small helpers over llvmlite.ir that the parts of the contraction emitter share."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from llvmlite import ir
+
+from irgrad.backends.numba_cpu.llvm.contraction_plan import ITEM_BYTES
+
+I1 = ir.IntType(1)
+I8 = ir.IntType(8)
+I32 = ir.IntType(32)
+I64 = ir.IntType(64)
+VOID = ir.VoidType()
+
+
+def element_type(dtype: str) -> ir.Type:
+    """The LLVM type of one element of "f32" or "f64"."""
+    return {"f32": ir.FloatType(), "f64": ir.DoubleType()}[dtype]
+
+
+def vector_type(dtype: str, width: int) -> ir.Type:
+    """A vector of `width` elements; the element type itself for width 1."""
+    element = element_type(dtype)
+    return element if width == 1 else ir.VectorType(element, width)
+
+
+def zero(builder: ir.IRBuilder, dtype: str, width: int) -> ir.Value:
+    """Zero in every lane, as one instruction that folds away: its references stay short in the text."""
+    bits = ir.Constant(ir.IntType(8 * ITEM_BYTES[dtype] * width), 0)
+    return builder.bitcast(bits, vector_type(dtype, width))
+
+
+def lane_mask(builder: ir.IRBuilder, bits: ir.Value, width: int) -> ir.Value:
+    """A mask of `width` lanes from the low bits of an i64."""
+    narrow = builder.trunc(bits, ir.IntType(width))
+    return builder.bitcast(narrow, ir.VectorType(I1, width))
+
+
+def integer(value: int) -> ir.Constant:
+    """An i64 constant."""
+    return ir.Constant(I64, value)
+
+
+def advance(builder: ir.IRBuilder, pointer: ir.Value, offset: ir.Value | int) -> ir.Value:
+    """`pointer + offset` in elements."""
+    if isinstance(offset, int):
+        if offset == 0:
+            return pointer
+        offset = integer(offset)
+    return builder.gep(pointer, [offset])
+
+
+@contextmanager
+def counted_loop(
+    builder: ir.IRBuilder, stop: ir.Value | int, step: int = 1
+) -> Iterator[ir.Value]:
+    """Emit `for index in range(0, stop, step)`; the body is what is built inside the `with`.
+
+    A static loop of one turn becomes straight code.
+    """
+    if isinstance(stop, int):
+        if 0 < stop <= step:
+            yield integer(0)
+            return
+        stop = integer(stop)
+    before = builder.block
+    head = builder.append_basic_block("head")
+    body = builder.append_basic_block("body")
+    done = builder.append_basic_block("done")
+    builder.branch(head)
+    builder.position_at_end(head)
+    index = builder.phi(I64)
+    index.add_incoming(integer(0), before)
+    builder.cbranch(builder.icmp_signed("<", index, stop), body, done)
+    builder.position_at_end(body)
+    yield index
+    index.add_incoming(builder.add(index, integer(step)), builder.block)
+    keep_rolled(builder.branch(head))
+    builder.position_at_end(done)
+
+
+def keep_rolled(branch: ir.Instruction) -> None:
+    """Forbid unrolling of the loop that this back edge closes: bodies are unrolled here where it pays."""
+    module = branch.parent.function.module
+    option = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+    loop = module.add_metadata([option, integer(len(module.metadata))])
+    loop.operands = (loop, option)
+    branch.set_metadata("llvm.loop", loop)
+
+
+def minimum(builder: ir.IRBuilder, left: ir.Value, right: ir.Value) -> ir.Value:
+    """The smaller of two signed integers."""
+    return builder.select(builder.icmp_signed("<", left, right), left, right)
+
+
+def internal_function(
+    module: ir.Module,
+    name: str,
+    arguments: list[ir.Type],
+    emit: Callable[[ir.IRBuilder, list[ir.Value]], None],
+) -> ir.Function:
+    """The module's internal function `name`, emitted at first use; pointer arguments never alias."""
+    found = module.globals.get(name)
+    if found is not None:
+        return found
+    function = ir.Function(module, ir.FunctionType(VOID, arguments), name)
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    function.attributes.add("nounwind")
+    for argument in function.args:
+        if isinstance(argument.type, ir.PointerType):
+            argument.add_attribute("noalias")
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    emit(builder, list(function.args))
+    builder.ret_void()
+    return function
+
+
+def intrinsic(module: ir.Module, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Value:
+    """Declare an LLVM intrinsic once per module."""
+    found = module.globals.get(name)
+    return found or ir.Function(module, ir.FunctionType(result, arguments), name)
+
+
+def vector_suffix(dtype: str, width: int) -> str:
+    """The type suffix of an overloaded intrinsic, such as v16f32 or f32."""
+    return dtype if width == 1 else f"v{width}{dtype}"
+
+
+def fma(builder: ir.IRBuilder, dtype: str, width: int, operands: list[ir.Value]) -> ir.Value:
+    """One correctly rounded `x * y + z`."""
+    kind = vector_type(dtype, width)
+    name = f"llvm.fma.{vector_suffix(dtype, width)}"
+    return builder.call(intrinsic(builder.module, name, kind, [kind] * 3), operands)
+
+
+@cache
+def _first_lane(width: int) -> ir.Constant:
+    """The shuffle mask that repeats lane 0."""
+    return ir.Constant(ir.VectorType(I32, width), [0] * width)
+
+
+def broadcast(builder: ir.IRBuilder, scalar: ir.Value, width: int) -> ir.Value:
+    """A vector with `scalar` in every lane; the scalar itself for width 1."""
+    if width == 1:
+        return scalar
+    blank = ir.Constant(ir.VectorType(scalar.type, width), ir.Undefined)
+    first = builder.insert_element(blank, scalar, ir.Constant(I32, 0))
+    return builder.shuffle_vector(first, first, _first_lane(width))
+
+
+def load(
+    builder: ir.IRBuilder,
+    dtype: str,
+    pointer: ir.Value,
+    width: int,
+    mask: ir.Value | None = None,
+) -> ir.Value:
+    """Load `width` elements, only the lanes of `mask` where one is given (the others are 0)."""
+    kind = vector_type(dtype, width)
+    item = ITEM_BYTES[dtype]
+    typed = builder.bitcast(pointer, kind.as_pointer())
+    if mask is None:
+        return builder.load(typed, align=item)
+    name = f"llvm.masked.load.{vector_suffix(dtype, width)}.p0"
+    arguments = [kind.as_pointer(), I32, mask.type, kind]
+    function = intrinsic(builder.module, name, kind, arguments)
+    return builder.call(function, [typed, ir.Constant(I32, item), mask, zero(builder, dtype, width)])
+
+
+def store(
+    builder: ir.IRBuilder,
+    dtype: str,
+    value: ir.Value,
+    pointer: ir.Value,
+    width: int,
+    mask: ir.Value | None = None,
+) -> None:
+    """Store `width` elements, only the lanes of `mask` where one is given."""
+    kind = vector_type(dtype, width)
+    item = ITEM_BYTES[dtype]
+    typed = builder.bitcast(pointer, kind.as_pointer())
+    if mask is None:
+        builder.store(value, typed, align=item)
+        return
+    name = f"llvm.masked.store.{vector_suffix(dtype, width)}.p0"
+    arguments = [kind, kind.as_pointer(), I32, mask.type]
+    function = intrinsic(builder.module, name, VOID, arguments)
+    builder.call(function, [value, typed, ir.Constant(I32, item), mask])
+
+
+def tail_mask(builder: ir.IRBuilder, count: ir.Value, width: int) -> ir.Value:
+    """A mask of the first `count` lanes, `count` known at run time only."""
+    lanes = ir.Constant(ir.VectorType(I64, width), list(range(width)))
+    return builder.icmp_signed("<", lanes, broadcast(builder, count, width))

@@ -1,0 +1,379 @@
+"""Static plan of one blocked contraction: merged index maps, tile shapes, packing, scratch layout.
+
+Everything here is plain Python over sizes and strides; no LLVM is involved. The plan chooses how fast a
+contraction runs, never its bits: those follow from `PANEL_LENGTH` and the sizes alone.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from math import prod
+
+PANEL_LENGTH = {"f32": 256, "f64": 256}
+ITEM_BYTES = {"f32": 4, "f64": 8}
+_ALIGNMENT = 64
+_CACHE_WAY_BYTES = 4096
+_B_BLOCK_BYTES = 1 << 19
+_BUFFER_BYTES = 1 << 20
+_GROUP_BYTES = 512
+_TILE_OVERHEAD = 40.0
+_NEW_SHAPE = 1.04
+_USUAL_ROWS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One axis of the index space of a contraction.
+
+    `a`, `b` and `c` are the strides of the operands in elements, 0 where an operand lacks the axis.
+    """
+
+    extent: int
+    a: int
+    b: int
+    c: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContractionSpec:
+    """C[batch, m, n] = sum over k of A[batch, m, k] * B[batch, k, n], all sizes and strides static.
+
+    `dtype` is "f32" or "f64". Each group is row-major and may be empty, which means extent 1.
+    """
+
+    dtype: str
+    batch: tuple[Axis, ...]
+    m: tuple[Axis, ...]
+    n: tuple[Axis, ...]
+    k: tuple[Axis, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexMap:
+    """Offsets of one operand along one group: row-major (extent, stride) pairs, merged where possible."""
+
+    axes: tuple[tuple[int, int], ...]
+
+    @property
+    def linear(self) -> bool:
+        """Whether the offset of index i is i * stride."""
+        return len(self.axes) <= 1
+
+    @property
+    def stride(self) -> int:
+        """The one stride of a linear map; 0 where the group has extent 1."""
+        assert self.linear
+        return self.axes[0][1] if self.axes else 0
+
+    @property
+    def extent(self) -> int:
+        """Number of indices."""
+        return prod(extent for extent, _ in self.axes)
+
+    def is_unit(self) -> bool:
+        """Whether consecutive indices are adjacent elements (true of a single index)."""
+        return self.linear and (not self.axes or self.axes[0][1] == 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """`valid` columns from column `offset`, held in one vector of `width` lanes (1: a scalar)."""
+
+    offset: int
+    width: int
+    valid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All static decisions about one contraction, after the roles of A and B may have been swapped.
+
+    `a_layout` is "direct", "rows" (packed [row][k]) or "columns" (packed [k][row]); `b_layout` is
+    "direct", "copy", "transpose" or "gather" (packed [k][column] per tile); `buffered` says that
+    finished tiles lie in scratch memory instead of C. Row tile t starts at row min(t * rows, m - rows):
+    the last one overlaps its neighbour. `block_tiles` column tiles make a block; `row_block` row tiles
+    share the buffer, `group` row tiles are packed together; `masked` lets the full-width micro-kernel
+    do the last, narrower column tile too.
+    """
+
+    dtype: str
+    lanes: int
+    swapped: bool
+    m: int
+    n: int
+    k: int
+    batch: tuple[Axis, ...]
+    a_m: IndexMap
+    a_k: IndexMap
+    b_k: IndexMap
+    b_n: IndexMap
+    c_m: IndexMap
+    c_n: IndexMap
+    rows: int
+    columns: int
+    masked: bool
+    block_tiles: int
+    row_block: int
+    group: int
+    a_layout: str
+    b_layout: str
+    buffered: bool
+    buffer_row: int
+
+    @property
+    def panel(self) -> int:
+        """Length of a full k panel."""
+        return PANEL_LENGTH[self.dtype]
+
+    @property
+    def panels(self) -> int:
+        """Number of k panels; 0 for an empty sum."""
+        return -(-self.k // self.panel)
+
+    @property
+    def tail(self) -> int:
+        """Columns of the last, narrower column tile; 0 if there is none."""
+        return self.n % self.columns
+
+    @property
+    def block_columns(self) -> int:
+        """Columns of a full column block."""
+        return self.block_tiles * self.columns
+
+    @property
+    def row_tiles(self) -> int:
+        """Number of row tiles."""
+        return -(-self.m // self.rows)
+
+    @property
+    def empty(self) -> bool:
+        """Whether C has no element."""
+        return self.m == 0 or self.n == 0 or any(axis.extent == 0 for axis in self.batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """Byte offsets into the workspace; `tables` maps the name of an index map to its offset table."""
+
+    tables: tuple[tuple[str, int], ...]
+    a: int
+    b: int
+    buffer: int
+    spare: int
+    total: int
+
+
+def packed_row(dtype: str) -> int:
+    """Row stride of a packed [row][k] panel: a panel plus a cache line, so that rows use other cache sets."""
+    return PANEL_LENGTH[dtype] + _ALIGNMENT // ITEM_BYTES[dtype]
+
+
+def segments(columns: int, lanes: int) -> tuple[Segment, ...]:
+    """Cut a row of a tile into full vectors and one narrower vector for the rest."""
+    full = [Segment(offset, lanes, lanes) for offset in range(0, columns - columns % lanes, lanes)]
+    rest = columns % lanes
+    if rest:
+        full.append(Segment(columns - rest, 1 << (rest - 1).bit_length(), rest))
+    return tuple(full)
+
+
+def merge(pairs: Iterable[tuple[int, int]]) -> IndexMap:
+    """Drop axes of extent 1 and join neighbours that one stride describes."""
+    merged: list[tuple[int, int]] = []
+    for extent, stride in pairs:
+        if extent == 1:
+            continue
+        if merged and merged[-1][1] == extent * stride:
+            merged[-1] = (merged[-1][0] * extent, stride)
+        else:
+            merged.append((extent, stride))
+    return IndexMap(tuple(merged))
+
+
+def merge_batch(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
+    """Join neighbouring batch axes that one stride per operand describes."""
+    merged: list[Axis] = []
+    for axis in axes:
+        if axis.extent == 1:
+            continue
+        last = merged[-1] if merged else None
+        if last is not None and all(
+            outer == axis.extent * inner
+            for outer, inner in ((last.a, axis.a), (last.b, axis.b), (last.c, axis.c))
+        ):
+            merged[-1] = Axis(last.extent * axis.extent, axis.a, axis.b, axis.c)
+        else:
+            merged.append(axis)
+    return tuple(merged)
+
+
+def swap_roles(spec: ContractionSpec) -> ContractionSpec:
+    """The same contraction as C^T = B^T A^T."""
+
+    def swap(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
+        return tuple(Axis(axis.extent, axis.b, axis.a, axis.c) for axis in axes)
+
+    return ContractionSpec(spec.dtype, swap(spec.batch), swap(spec.n), swap(spec.m), swap(spec.k))
+
+
+def _should_swap(spec: ContractionSpec, epilogue: bool) -> bool:
+    """Whether vectors should run along m: a single column, or a C whose rows are the contiguous side."""
+    c_m = merge((axis.extent, axis.c) for axis in spec.m)
+    c_n = merge((axis.extent, axis.c) for axis in spec.n)
+    if c_n.extent == 1:
+        return c_m.extent > 1
+    return not epilogue and c_m.extent > 1 and c_m.is_unit() and not c_n.is_unit()
+
+
+def _tile_cycles(rows: int, columns: int, k: int, lanes: int, vector_bytes: int) -> float:
+    """Estimated cycles of one micro-kernel call: multiply-adds, loads or latency, whichever is longest."""
+    parts = segments(columns, lanes)
+    full = 1.0 if vector_bytes == 64 else 0.5
+    arithmetic = rows * sum(full if 2 * part.width > lanes else 0.5 for part in parts)
+    loads = 0.5 * rows + sum(full if part.width == lanes else 0.5 for part in parts)
+    step = max(arithmetic, loads, 4.0) + 0.02 * (rows + len(parts))
+    return k * step + _TILE_OVERHEAD + 2.0 * rows * len(parts)
+
+
+def choose_tile(m: int, n: int, k: int, lanes: int, vector_bytes: int) -> tuple[int, int, bool]:
+    """Pick rows and columns of a tile, and whether the last column tile is a masked full one.
+
+    The least estimated time wins, except that shapes which other contractions of a module are likely
+    to use too, and so to share, are preferred by a few per cent.
+    """
+    registers = 16 if vector_bytes == 32 else 32
+    best: tuple[float, int, int, bool] | None = None
+    for vectors in range(1, 9):
+        columns = min(vectors * lanes, n)
+        if columns < (vectors - 1) * lanes + 1:
+            break
+        for rows in range(1, min(m, (registers - 1 - vectors) // vectors) + 1):
+            full = _tile_cycles(rows, columns, k, lanes, vector_bytes)
+            rest = n % columns
+            options = [(full, True)] if vector_bytes == 64 and columns == vectors * lanes else []
+            if rest:
+                own = _tile_cycles(rows, rest, k, lanes, vector_bytes)
+                options.append((own * _NEW_SHAPE, False))
+            else:
+                options.append((0.0, False))
+            for tail, masked in options:
+                time = (full * (n // columns) + (tail if rest else 0.0)) * -(-m // rows)
+                time *= 1.0 if rows == _USUAL_ROWS and vectors == 2 else _NEW_SHAPE
+                if best is None or time < best[0]:
+                    best = (time, rows, columns, masked)
+    assert best is not None
+    return best[1:]
+
+
+def _aliases(stride: int, rows: int, item: int) -> bool:
+    """Whether `rows` lines at this stride crowd into few sets of a small cache."""
+    distance = abs(stride) * item
+    if distance < _ALIGNMENT or rows <= 4:
+        return False
+    low = distance & -distance
+    sets = max(1, _CACHE_WAY_BYTES // max(low, _ALIGNMENT))
+    return rows > 4 * sets
+
+
+def _layout_of_a(a_m: IndexMap, a_k: IndexMap, rows: int, column_tiles: int, item: int) -> str:
+    if a_m.linear and a_k.linear:
+        crowded = _aliases(a_m.stride, rows, item)
+        near = abs(a_k.stride) * item <= 1024 and abs(a_m.stride) * item <= 1 << 14
+        if column_tiles <= 2 or (near and not crowded):
+            return "direct"
+    return "columns" if a_m.is_unit() else "rows"
+
+
+def _layout_of_b(b_k: IndexMap, b_n: IndexMap, row_tiles: int, item: int) -> str:
+    if b_n.is_unit():
+        few = row_tiles <= 2 or (row_tiles <= 8 and b_k.linear and abs(b_k.stride) * item <= 1024)
+        if b_k.linear and few:
+            return "direct"
+        return "copy"
+    return "transpose" if b_k.is_unit() else "gather"
+
+
+def make_plan(spec: ContractionSpec, vector_bytes: int, epilogue: bool) -> Plan:
+    """Decide tile shape, packing and blocking of a contraction for one vector width."""
+    swapped = _should_swap(spec, epilogue)
+    if swapped:
+        spec = swap_roles(spec)
+    item = ITEM_BYTES[spec.dtype]
+    lanes = vector_bytes // item
+    a_m, c_m = (merge((x.extent, s) for x, s in _pairs(spec.m, which)) for which in "ac")
+    b_n, c_n = (merge((x.extent, s) for x, s in _pairs(spec.n, which)) for which in "bc")
+    a_k, b_k = (merge((x.extent, s) for x, s in _pairs(spec.k, which)) for which in "ab")
+    m, n, k = a_m.extent, b_n.extent, a_k.extent
+    rows, columns, masked = choose_tile(max(m, 1), max(n, 1), max(k, 1), lanes, vector_bytes)
+    depth = max(1, min(k, PANEL_LENGTH[spec.dtype]))
+    buffered = epilogue or k == 0 or not (c_m.linear and c_n.is_unit())
+    block_tiles = max(1, _B_BLOCK_BYTES // (depth * columns * item))
+    if buffered:
+        block_tiles = min(block_tiles, max(1, (1 << 14) // (rows * columns * item)))
+    block_tiles = max(1, min(block_tiles, n // columns))
+    buffer_row = -(-(block_tiles * columns + n % columns) // lanes) * lanes
+    if _aliases(buffer_row, rows, item):
+        buffer_row += _ALIGNMENT // item
+    a_layout = _layout_of_a(a_m, a_k, rows, -(-n // columns), item)
+    group = max(1, _GROUP_BYTES // (rows * item)) if a_layout == "columns" else 1
+    row_tiles = -(-m // rows)
+    row_block = row_tiles
+    if buffered and k > depth:
+        row_block = min(row_tiles, max(1, _BUFFER_BYTES // (buffer_row * item * rows)))
+    return Plan(
+        dtype=spec.dtype, lanes=lanes, swapped=swapped, m=m, n=n, k=k,
+        batch=merge_batch(spec.batch), a_m=a_m, a_k=a_k, b_k=b_k, b_n=b_n, c_m=c_m, c_n=c_n,
+        rows=rows, columns=columns, masked=masked, block_tiles=block_tiles,
+        row_block=row_block, group=min(group, row_block), a_layout=a_layout,
+        b_layout=_layout_of_b(b_k, b_n, row_tiles, item), buffered=buffered, buffer_row=buffer_row,
+    )  # fmt: skip
+
+
+def _pairs(axes: tuple[Axis, ...], operand: str) -> Iterator[tuple[Axis, int]]:
+    return ((axis, getattr(axis, operand)) for axis in axes)
+
+
+def table_maps(plan: Plan) -> tuple[tuple[str, IndexMap], ...]:
+    """The index maps that need an offset table at run time, by name."""
+    needed: list[tuple[str, IndexMap]] = []
+
+    def need(name: str, index_map: IndexMap, always: bool) -> None:
+        if always or not index_map.linear:
+            needed.append((name, index_map))
+
+    if plan.a_layout != "direct":
+        along = plan.a_layout == "columns"
+        need("a_m", plan.a_m, not along and not plan.a_k.is_unit())
+        need("a_k", plan.a_k, not along and not plan.a_k.is_unit())
+    if plan.b_layout != "direct":
+        need("b_k", plan.b_k, plan.b_layout == "gather")
+        need("b_n", plan.b_n, plan.b_layout == "gather")
+    if plan.buffered:
+        scattered = not plan.c_n.is_unit()
+        need("c_m", plan.c_m, scattered)
+        need("c_n", plan.c_n, scattered)
+    return tuple(needed)
+
+
+def make_scratch(plan: Plan) -> Scratch:
+    """Lay out offset tables, packed panels and the tile buffer in the workspace."""
+    if plan.empty:
+        return Scratch((), 0, 0, 0, 0, 0)
+    item = ITEM_BYTES[plan.dtype]
+    depth = max(1, min(plan.k, plan.panel))
+    total = 0
+
+    def take(size: int) -> int:
+        nonlocal total
+        offset = total
+        total += -(-size // _ALIGNMENT) * _ALIGNMENT
+        return offset
+
+    tables = tuple((name, take(8 * index_map.extent)) for name, index_map in table_maps(plan))
+    a_row = {"direct": 0, "rows": packed_row(plan.dtype), "columns": depth * plan.group}
+    a = take(a_row[plan.a_layout] * plan.rows * item)
+    width = plan.block_columns + plan.tail
+    b = take(0 if plan.b_layout == "direct" else depth * width * item)
+    height = plan.rows * (plan.row_block if plan.panels > 1 else 1)
+    buffer = take(height * plan.buffer_row * item if plan.buffered else 0)
+    spare = take(plan.columns * item if plan.panels > 1 and plan.m % plan.rows else 0)
+    return Scratch(tables, a, b, buffer, spare, total)

@@ -1,0 +1,190 @@
+"""Exponentials and what is made of them: exp, exp2, expm1, sigmoid, tanh, sinh, cosh.
+
+All start from x = n*ln2 + r with |r| <= ln2/2 (two-part Cody-Waite reduction) and a minimax
+polynomial for expm1(r); the coefficients were fitted by the Remez exchange at 240 bits and rounded
+one after another, each time refitting the rest.
+"""
+
+from __future__ import annotations
+
+from irgrad.backends.numba_cpu.llvm.vector_math_builder import Lanes, Vec
+
+LOG2_E = 1.4426950408889634
+LN2_HIGH = {"f32": 0.6931471824645996, "f64": 0.6931471805599453}
+LN2_LOW = {"f32": -1.9046542121259336e-09, "f64": 2.3190468138462996e-17}
+
+# (expm1(r) - r) / r**2 on |r| <= ln2/2; relative error of expm1 2**-26.1 and 2**-55.5
+EXPM1 = {
+    "f32": (
+        0.4999999701976776, 0.16666539013385773, 0.04166774824261665,
+        0.008366975001990795, 0.00138419633731246,
+    ),
+    "f64": (
+        0.5000000000000006, 0.16666666666666619, 0.041666666666573704, 0.008333333333370612,
+        0.0013888888932357673, 0.0001984126976022362, 2.4801504455854474e-05,
+        2.755737061937294e-06, 2.762632962039496e-07, 2.5065488535164687e-08,
+    ),
+}  # fmt: skip
+
+# (2**r - 1) / r on |r| <= 1/2; relative error of 2**r 2**-28.1 and 2**-57.4
+EXP2 = {
+    "f32": (
+        0.6931471824645996, 0.24022644758224487, 0.05550362914800644, 0.009618793614208698,
+        0.001338950009085238, 0.0001525828120065853,
+    ),
+    "f64": (
+        0.6931471805599453, 0.24022650695910133, 0.055504108664822256, 0.009618129107591787,
+        0.0013333558146329213, 0.00015403530460775383, 1.5252733901178487e-05,
+        1.321543332217578e-06, 1.0178031901358643e-07, 7.0741240812387124e-09,
+        4.459884580884579e-10,
+    ),
+}  # fmt: skip
+
+# Outside these bounds exp is 0 or infinity already at the bound.
+EXP_RANGE = {"f32": (-104.0, 89.0), "f64": (-746.0, 710.0)}
+EXP2_RANGE = {"f32": (-151.0, 129.0), "f64": (-1076.0, 1025.0)}
+# expm1 is -1 below the first bound; above the second the power of two passes the largest exponent.
+EXPM1_RANGE = {"f32": (-18.0, 89.0), "f64": (-38.0, 710.0)}
+# Above it tanh rounds to 1.
+TANH_LIMIT = {"f32": 9.1, "f64": 19.1}
+# Below it expm1(x) rounds to x.
+EXPM1_TINY = {"f32": 2.0**-25, "f64": 2.0**-54}
+
+# (sinh(x) - x) / x**3 as a polynomial in x**2 on |x| <= 1; relative error 2**-25.2 and 2**-61.7
+SINH = {
+    "f32": (0.166667178273201, 0.008330223150551319, 0.00020376646716613322),
+    "f64": (
+        0.16666666666666669, 0.008333333333332915, 0.00019841269841589247,
+        2.7557319108484836e-06, 2.5052130675382177e-08, 1.605668714256338e-10,
+        7.775689486023434e-13,
+    ),
+}  # fmt: skip
+# Above it sinh and cosh overflow.
+SINH_LIMIT = {"f32": 90.0, "f64": 711.0}
+
+
+def exp(m: Lanes, x: Vec) -> Vec:
+    """e**x."""
+    shifted, r = _reduce(m, _clamp(m, x, EXP_RANGE), 2 * m.fmt.bias)
+    return _scale_wide(m, _expm1_poly(m, r) + 1.0, shifted)
+
+
+def exp_normal(m: Lanes, x: Vec) -> Vec:
+    """e**x for x so bounded that the result is a normal number."""
+    shifted, r = _reduce(m, x, m.fmt.bias)
+    power = _power_of_two(m, shifted)
+    return m.fma(power, _expm1_poly(m, r), power)
+
+
+def exp2(m: Lanes, x: Vec) -> Vec:
+    """2**x."""
+    x = _clamp(m, x, EXP2_RANGE)
+    shift = m.fmt.round_shift + 2 * m.fmt.bias
+    shifted = x + shift
+    r = x - (shifted - shift)
+    return _scale_wide(m, m.fma(r, m.horner(r, EXP2[m.fmt.name]), 1.0), shifted)
+
+
+def expm1(m: Lanes, x: Vec) -> Vec:
+    """e**x - 1, accurate near 0: 2 * (2**(n-1) * expm1(r) + (2**(n-1) - 1/2))."""
+    name = m.fmt.name
+    shift = m.fmt.round_shift + (m.fmt.bias - 1)
+    bounded = _clamp(m, x, EXPM1_RANGE)
+    shifted = m.fma(bounded, LOG2_E, shift)
+    n = shifted - shift
+    # The first difference is exact; its small part joins the small terms of the polynomial.
+    high = m.fma(n, -LN2_HIGH[name], bounded)
+    low = n * -LN2_LOW[name]
+    r = high + low
+    p = high + m.fma(r * r, m.horner(r, EXPM1[name]), low)
+    half = _power_of_two(m, shifted)
+    y = m.fma(half, p, half - 0.5)
+    return m.select(m.abs(x) < EXPM1_TINY[m.fmt.name], x, y + y)
+
+
+def sigmoid(m: Lanes, x: Vec) -> Vec:
+    """1 / (1 + e**-x) = q, written with z = e**-|x| as z / (1 + z) on the negative side.
+
+    One correction step of q with the residual of the unrounded 1 + z.
+    """
+    z = exp(m, -m.abs(x))
+    numerator = m.select(x < 0.0, z, 1.0)
+    inverse = 1.0 / (z + 1.0)
+    q = numerator * inverse
+    residual = m.fma(-q, z, numerator - q)
+    return m.fma(residual, inverse, q)
+
+
+def tanh(m: Lanes, x: Vec) -> Vec:
+    """t / (t + 2) = q with t = expm1(2 |x|), and the sign of x.
+
+    One correction step of q with the residual of the unrounded t + 2.
+    """
+    y = m.minimum(TANH_LIMIT[m.fmt.name], m.abs(x))
+    shifted, r = _reduce(m, y + y, m.fmt.bias)
+    power = _power_of_two(m, shifted)
+    t = m.fma(power, _expm1_poly(m, r), power - 1.0)
+    inverse = 1.0 / (t + 2.0)
+    q = t * inverse
+    residual = m.fma(-q, t, m.fma(q, -2.0, t))
+    return m.flip_sign(m.fma(residual, inverse, q), m.sign(x))
+
+
+def sinh(m: Lanes, x: Vec) -> Vec:
+    """e**|x|/2 - e**-|x|/2 above 1, a polynomial below; the sign of x."""
+    magnitude = m.abs(x)
+    a = _half_exp(m, magnitude)
+    s = x * x
+    small = m.fma(magnitude * s, m.horner(s, SINH[m.fmt.name]), magnitude)
+    return m.flip_sign(m.select(magnitude < 1.0, small, a - 0.25 / a), m.sign(x))
+
+
+def cosh(m: Lanes, x: Vec) -> Vec:
+    """e**|x|/2 + e**-|x|/2."""
+    a = _half_exp(m, m.abs(x))
+    return a + 0.25 / a
+
+
+def _half_exp(m: Lanes, magnitude: Vec) -> Vec:
+    """e**x / 2 for x >= 0, infinite only where it overflows itself."""
+    x = m.minimum(SINH_LIMIT[m.fmt.name], magnitude)
+    shifted, r = _reduce(m, x, 2 * m.fmt.bias - 1)
+    return _scale_wide(m, _expm1_poly(m, r) + 1.0, shifted)
+
+
+def _clamp(m: Lanes, x: Vec, bounds: dict[str, tuple[float, float]]) -> Vec:
+    """x held between the format's bounds; NaN stays."""
+    low, high = bounds[m.fmt.name]
+    return m.minimum(high, m.maximum(low, x))
+
+
+def _reduce(m: Lanes, x: Vec, bias: int) -> tuple[Vec, Vec]:
+    """(s, r) with x = n*ln2 + r; the low bits of s hold n + bias."""
+    shift = m.fmt.round_shift + bias
+    shifted = m.fma(x, LOG2_E, shift)
+    n = shifted - shift
+    r = m.fma(n, -LN2_HIGH[m.fmt.name], x)
+    return shifted, m.fma(n, -LN2_LOW[m.fmt.name], r)
+
+
+def _expm1_poly(m: Lanes, r: Vec) -> Vec:
+    """expm1(r) on the reduced range."""
+    return m.fma(r * r, m.horner(r, EXPM1[m.fmt.name]), r)
+
+
+def _power_of_two(m: Lanes, shifted: Vec) -> Vec:
+    """2**n from an s of `_reduce` with the format's bias, n a normal exponent."""
+    return m.real(m.bits(shifted) << m.fmt.fraction)
+
+
+def _scale_wide(m: Lanes, p: Vec, shifted: Vec) -> Vec:
+    """p * 2**n from an s whose low bits hold n + 2*bias.
+
+    Two factors of half the exponent each: the first product is exact, so results overflow and
+    become denormal with one rounding.
+    """
+    word = m.bits(shifted)
+    mask = (1 << m.fmt.bits) - (1 << m.fmt.fraction)
+    first = (word << (m.fmt.fraction - 1)) & mask
+    second = (word << m.fmt.fraction) - first
+    return p * m.real(first) * m.real(second)

@@ -1,0 +1,1 @@
+"""The reference backend: runs a graph through the interpreter."""

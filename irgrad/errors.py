@@ -1,0 +1,76 @@
+"""Every public exception of irgrad.
+
+A message starts with the operation or argument it is about, says "expected X, got Y", and ends with
+the line of the user's program that caused it, where that is known.
+"""
+
+from __future__ import annotations
+
+
+class IrgradError(Exception):
+    """Base class of all errors raised on purpose by irgrad."""
+
+
+class TraceError(IrgradError):
+    """A traced value was used in a way that a trace cannot record; the message says what to write."""
+
+
+class ShapeError(IrgradError, ValueError):
+    """Shapes, axes or indices of an operation do not fit together."""
+
+
+class DTypeError(IrgradError, TypeError):
+    """The dtypes of an operation's operands are not accepted by it."""
+
+
+class DimError(IrgradError, ValueError):
+    """A relation between symbolic sizes cannot be proved, or a size is used as a plain number."""
+
+
+class ParseError(IrgradError, ValueError):
+    """IR text does not follow the grammar; carries `line` and `column`, counted from 1."""
+
+    def __init__(self, message: str, line: int = 0, column: int = 0) -> None:
+        super().__init__(message)
+        self.line = line
+        self.column = column
+
+
+class VerifyError(IrgradError):
+    """A graph or kernel breaks an invariant of its level."""
+
+
+class DifferentiationError(IrgradError):
+    """A derivative was asked for that does not exist or is not linear where it must be."""
+
+
+class ArgumentError(IrgradError, TypeError):
+    """An argument of a public function or of a compiled function is of the wrong kind or value."""
+
+
+class DonationError(IrgradError, ValueError):
+    """A donated array overlaps another argument or cannot be written."""
+
+
+class CheckError(IrgradError):
+    """A predicate given to `irgrad.check` was false at run time, or a compiler check found a fault."""
+
+
+class LoweringError(IrgradError):
+    """A graph holds something that the chosen target cannot compile."""
+
+
+class BackendError(IrgradError):
+    """A backend is unknown, not installed, or cannot run on this machine."""
+
+
+class LimitError(IrgradError):
+    """An input is larger or deeper than what irgrad accepts."""
+
+
+class FileError(IrgradError, OSError):
+    """A file cannot be read or written, or does not hold what it should."""
+
+
+class InternalError(IrgradError):
+    """irgrad broke one of its own invariants; please report it with the message."""

@@ -1,0 +1,152 @@
+"""Symbolic sizes: integer polynomials over named sizes, each name standing for an integer >= 0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ..errors import DimError
+
+Monomial = tuple[tuple[str, int], ...]  # (("n", 2), ("m", 1)) is n*n*m; () is the constant term
+
+
+@dataclass(frozen=True, slots=True)
+class Dim:
+    """A polynomial that is not a constant; constants are plain ints.
+
+    terms: (monomial, coefficient) pairs, sorted, coefficients non-zero. Equality is equality of
+    polynomials, so two dims that compare unequal may still agree for some sizes.
+    """
+
+    terms: tuple[tuple[Monomial, int], ...]
+
+    def __add__(self, other: Size) -> Size:
+        return _make(list(self.terms) + _terms(other))
+
+    __radd__ = __add__
+
+    def __neg__(self) -> Size:
+        return self * -1
+
+    def __sub__(self, other: Size) -> Size:
+        return self + (other * -1)
+
+    def __rsub__(self, other: Size) -> Size:
+        return (self * -1) + other
+
+    def __mul__(self, other: Size) -> Size:
+        return _make(
+            [(_join(a, b), p * q) for a, p in self.terms for b, q in _terms(other)]
+        )
+
+    __rmul__ = __mul__
+
+    def __str__(self) -> str:
+        text = ""
+        for monomial, coefficient in self.terms:
+            factors = [name for name, power in monomial for _ in range(power)]
+            if abs(coefficient) != 1 or not factors:
+                factors.insert(0, str(abs(coefficient)))
+            sign = "-" if coefficient < 0 else ("+" if text else "")
+            text += sign + "*".join(factors)
+        return text
+
+    __repr__ = __str__
+
+
+Size = int | Dim
+
+
+def symbol(name: str) -> Dim:
+    """The dim that consists of the single name `name`."""
+    return Dim(((((name, 1),), 1),))
+
+
+def _terms(size: Size) -> list[tuple[Monomial, int]]:
+    return list(size.terms) if isinstance(size, Dim) else [((), int(size))]
+
+
+def _join(a: Monomial, b: Monomial) -> Monomial:
+    powers = dict(a)
+    for name, power in b:
+        powers[name] = powers.get(name, 0) + power
+    return tuple(sorted(powers.items()))
+
+
+def _order(item: tuple[Monomial, int]) -> tuple[int, Monomial]:
+    """Graded lexicographic, largest first: the order that exact division needs."""
+    return (-sum(power for _, power in item[0]), tuple((n, -p) for n, p in item[0]))
+
+
+def _make(terms: Iterable[tuple[Monomial, int]]) -> Size:
+    total: dict[Monomial, int] = {}
+    for monomial, coefficient in terms:
+        total[monomial] = total.get(monomial, 0) + coefficient
+    kept = {m: c for m, c in total.items() if c != 0}
+    if not kept:
+        return 0
+    if set(kept) == {()}:
+        return kept[()]
+    return Dim(tuple(sorted(kept.items(), key=_order)))
+
+
+def product(sizes: Iterable[Size]) -> Size:
+    """The product of sizes; 1 for none."""
+    result: Size = 1
+    for size in sizes:
+        result = result * size
+    return result
+
+
+def names(size: Size) -> frozenset[str]:
+    """The names that a size depends on."""
+    if isinstance(size, int):
+        return frozenset()
+    return frozenset(name for monomial, _ in size.terms for name, _ in monomial)
+
+
+def evaluate(size: Size, values: Mapping[str, int]) -> int:
+    """The number that a size is, given each name's value.
+
+    Raises DimError for a name without a value.
+    """
+    if isinstance(size, int):
+        return size
+    total = 0
+    for monomial, coefficient in size.terms:
+        for name, power in monomial:
+            if name not in values:
+                raise DimError(f"size {size}: expected a value for {name!r}, got none")
+            coefficient *= values[name] ** power
+        total += coefficient
+    return total
+
+
+def lower_bound(size: Size) -> int | None:
+    """The smallest value where it is known from names >= 0 alone; None where it is not."""
+    if isinstance(size, int):
+        return size
+    if any(coefficient < 0 and monomial for monomial, coefficient in size.terms):
+        return None
+    return dict(size.terms).get((), 0)
+
+
+def divide_exact(a: Size, b: Size) -> Size | None:
+    """The polynomial q with q*b == a, or None where there is none (polynomial long division)."""
+    if b == 0:
+        return None
+    quotient: Size = 0
+    lead_monomial, lead_coefficient = _terms(b)[0]
+    while a != 0:
+        monomial, coefficient = _terms(a)[0]
+        powers = dict(monomial)
+        for name, power in lead_monomial:
+            powers[name] = powers.get(name, 0) - power
+        if coefficient % lead_coefficient or any(p < 0 for p in powers.values()):
+            return None
+        part = _make(
+            [(tuple(sorted((n, p) for n, p in powers.items() if p)), coefficient // lead_coefficient)]
+        )
+        quotient = quotient + part
+        a = a - part * b
+    return quotient

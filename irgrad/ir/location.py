@@ -1,0 +1,59 @@
+"""Where in the user's program a node comes from."""
+
+from __future__ import annotations
+
+import linecache
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """One source line.
+
+    file: path as Python knows it; line: counted from 1; function: the enclosing function's name;
+    role: what the node is to that line, "" for the line itself or "gradient of".
+    """
+
+    file: str
+    line: int
+    function: str = ""
+    role: str = ""
+
+    def __str__(self) -> str:
+        prefix = f"{self.role} " if self.role else ""
+        return f"{prefix}{relative_path(self.file)}:{self.line}"
+
+    def source(self) -> str:
+        """The text of the line, or "" where the file is not at hand."""
+        return linecache.getline(self.file, self.line).strip()
+
+
+def relative_path(file: str) -> str:
+    """The path from the working directory where the file lies below it, else its last two parts."""
+    if not os.path.isabs(file):
+        return file
+    here = os.getcwd() + os.sep
+    if file.startswith(here):
+        return file[len(here) :]
+    return "/".join(file.replace(os.sep, "/").split("/")[-2:])
+
+
+def gradient_of(locations: Iterable[Location]) -> tuple[Location, ...]:
+    """The same lines, marked as the origin of a derivative."""
+    return tuple(Location(x.file, x.line, x.function, "gradient of") for x in locations)
+
+
+def merge(*groups: Iterable[Location]) -> tuple[Location, ...]:
+    """All locations in order, each once; the first one stays primary."""
+    return tuple(dict.fromkeys(x for group in groups for x in group))
+
+
+def describe(location: Location) -> str:
+    """The two lines that end an error message: file, line and function, then the line's text."""
+    where = f'  File "{relative_path(location.file)}", line {location.line}'
+    if location.function:
+        where += f", in {location.function}"
+    text = location.source()
+    return f"{where}\n    {text}" if text else where

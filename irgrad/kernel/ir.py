@@ -1,0 +1,225 @@
+"""Kernel IR: loops over index spaces, affine loads and stores, scalar expressions, reductions and
+contractions, with no vector width and no notion of threads. Each backend schedules it.
+
+A kernel is a sequence of statements over named buffers, all flat and contiguous. Scalar values are
+named once (SSA) and live in the body that defines them and the bodies nested in it. The results of
+a Reduce live after it, in the body that holds the Reduce.
+
+Meaning of a reduction, the same in every backend: lane l of L (64 lanes for types of up to 4 bytes,
+32 for 8 bytes) combines elements l, l+L, l+2L, ... in order, starting from its first element; then
+lanes are combined pairwise, lane l with lane l + w for w = L/2, L/4, ..., 1, skipping lanes that
+have no element. An empty reduction gives its identity (0, 1, False, True).
+Meaning of an Accumulate: combine in the order of the loops that hold it; the buffer's elements are
+set before by an explicit Store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..ir.location import Location
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """An element offset: constant + sum of coefficient * index; terms have non-zero coefficients
+    and are sorted by index name."""
+
+    constant: int = 0
+    terms: tuple[tuple[str, int], ...] = ()
+
+    def coefficient(self, index: str) -> int:
+        """The coefficient of an index, 0 where it does not occur."""
+        return next((c for name, c in self.terms if name == index), 0)
+
+    def __str__(self) -> str:
+        parts = [name if c == 1 else f"{c}*{name}" for name, c in self.terms]
+        if self.constant or not parts:
+            parts.append(str(self.constant))
+        return " + ".join(parts)
+
+
+def affine(constant: int, coefficients: dict[str, int]) -> Affine:
+    """The canonical affine expression."""
+    return Affine(constant, tuple(sorted((n, c) for n, c in coefficients.items() if c != 0)))
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """A parameter or local array of a kernel.
+
+    access: "read", "write", "update" (read and written) or "local" (scratch that the kernel's caller
+    provides, undefined at entry). size: in elements.
+    """
+
+    name: str
+    dtype: str
+    size: int
+    access: str
+
+
+@dataclass(frozen=True, slots=True)
+class Let:
+    """name = op(operands): a kernel primitive, with the dtype of the result.
+
+    op "constant" has the attribute value and no operands; op "index" gives a loop's index as dtype
+    (its one operand is the index name); op "cast" converts to dtype (float to int saturates, NaN
+    gives 0; to bool is x != 0).
+    """
+
+    name: str
+    op: str
+    operands: tuple[str, ...]
+    dtype: str
+    value: bool | int | float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """name = buffer[at]."""
+
+    name: str
+    buffer: str
+    at: Affine
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """buffer[at] = value."""
+
+    buffer: str
+    at: Affine
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accumulate:
+    """buffer[at] = combine(buffer[at], value); kind is "sum", "prod", "max", "min", "any", "all"."""
+
+    kind: str
+    buffer: str
+    at: Affine
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Record a failure of check number `check` at flat position `at` where value is false; the
+    smallest (check, position) wins and later statements still run."""
+
+    value: str
+    check: int
+    at: Affine
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """One result of a Reduce: name = combination over the loop of the body's value.
+
+    kind: as in Accumulate, or "argmax", "argmin" (i64 index of the first extreme element, a NaN
+    counts as extreme). dtype: of the value that is combined; argmax and argmin give i64.
+    """
+
+    name: str
+    kind: str
+    value: str
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class For:
+    """Run body for index = 0 .. extent-1. parallel: no iteration touches what another writes."""
+
+    index: str
+    extent: int
+    body: tuple[Statement, ...]
+    parallel: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """Run body for index = 0 .. extent-1 and combine values; the body may also store."""
+
+    index: str
+    extent: int
+    body: tuple[Statement, ...]
+    results: tuple[Reduction, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ContractionIndex:
+    """An index of a contraction with its extent."""
+
+    name: str
+    extent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """For every batch, m and n point: result = sum over k of lhs[lhs_at] * rhs[rhs_at], then body.
+
+    Each group of indices is row-major. lhs_at uses batch, m and k indices, rhs_at batch, n and k.
+    Body statements use `result`, the batch indices, and `row` and `column`: the flattened m and n
+    positions. Sums over k are in order, in panels (see the backend), each step one fused
+    multiply-add for floats.
+    """
+
+    result: str
+    dtype: str
+    batch: tuple[ContractionIndex, ...]
+    m: tuple[ContractionIndex, ...]
+    n: tuple[ContractionIndex, ...]
+    k: tuple[ContractionIndex, ...]
+    lhs: str
+    lhs_at: Affine
+    rhs: str
+    rhs_at: Affine
+    row: str
+    column: str
+    body: tuple[Statement, ...]
+
+
+Statement = Let | Load | Store | Accumulate | Check | For | Reduce | Contract
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One compiled unit of work.
+
+    buffers: parameters in order, then locals. name: unique in its program. origin: source lines of
+    the operations inside. flops and bytes: static counts of floating-point operations and of bytes
+    read and written at least once. text of `body` alone (names canonical) identifies equal kernels.
+    """
+
+    name: str
+    buffers: tuple[Buffer, ...]
+    body: tuple[Statement, ...]
+    origin: tuple[Location, ...] = ()
+    flops: int = 0
+    bytes: int = 0
+
+    def buffer(self, name: str) -> Buffer:
+        """The buffer of a name."""
+        return next(b for b in self.buffers if b.name == name)
+
+
+def nested(statement: Statement) -> tuple[Statement, ...]:
+    """The body of a statement that has one, else ()."""
+    return statement.body if isinstance(statement, For | Reduce | Contract) else ()
+
+
+def walk(body: tuple[Statement, ...]) -> Iterator[Statement]:
+    """All statements, outer before inner, in order."""
+    for statement in body:
+        yield statement
+        yield from walk(nested(statement))
+
+
+IDENTITY = {"sum": 0, "prod": 1, "any": False, "all": True}
+
+
+def lanes(dtype_bytes: int) -> int:
+    """Number of logical lanes of a reduction over elements of that size."""
+    return 64 if dtype_bytes <= 4 else 32

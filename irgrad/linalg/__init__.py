@@ -1,0 +1,1 @@
+"""Linear algebra on dense and structured matrices."""

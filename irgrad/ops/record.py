@@ -1,0 +1,112 @@
+"""The record that says everything about one op, and the values that stand for "there is none"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ..ir.types import TensorType
+
+if TYPE_CHECKING:
+    from ..ir.graph import Graph
+    from .build import Builder, Expr
+
+Types = tuple[TensorType, ...]
+Attrs = Mapping[str, Any]
+
+
+class Evaluation(Protocol):
+    """What an op's NumPy meaning may ask of the interpreter that runs it."""
+
+    dims: Mapping[str, int]
+
+    def run(self, graph: Graph, arguments: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Run a region on arrays."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NotDifferentiable:
+    """Declares that an op has no derivative; asking for one raises an error with `reason`."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DifferentiatedByEngine:
+    """Declares that the differentiation engine treats an op itself, by name.
+
+    Its derivative needs whole regions differentiated or transposed, which no rule over single nodes
+    can do.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class NotLinear:
+    """Declares that an op never occurs in the linear part of a program."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleContext:
+    """What a derivative rule sees of the node that it is applied to.
+
+    inputs: the operands; in a transpose, those that are linear may be used for their type alone.
+    outputs: the results (primal values, in a jvp). attrs: the node's attributes.
+    """
+
+    builder: Builder
+    inputs: tuple[Expr, ...]
+    outputs: tuple[Expr, ...]
+    attrs: Attrs
+
+
+Infer = Callable[[Types, Attrs], Types]
+Evaluate = Callable[[Sequence[np.ndarray], Attrs, Evaluation], Sequence[np.ndarray]]
+# Tangents and cotangents are None where they are zero.
+Jvp = Callable[[RuleContext, "tuple[Expr | None, ...]"], "tuple[Expr | None, ...]"]
+Transpose = Callable[
+    [RuleContext, "tuple[Expr | None, ...]", tuple[bool, ...]], "tuple[Expr | None, ...]"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One call of an op for generated tests: operand arrays and attributes."""
+
+    operands: tuple[np.ndarray, ...]
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+Samples = Callable[[np.random.Generator], list[Sample]]
+
+
+@dataclass(frozen=True, slots=True)
+class OpDef:
+    """Everything about one op.
+
+    name: in IR text. family: "elementwise", "movement", "reduce", "contract", "structured".
+    attributes: name -> kind, one of bool int ints size sizes dtype scalar str graph slices.
+    infer: result types from operand types and attributes; raises ShapeError or DTypeError.
+    evaluate: the NumPy meaning. jvp: tangents of the results from tangents of the operands, in IR
+    ops. transpose: cotangents of the linear operands from those of the results. scalar: for
+    elementwise ops, the kernel expression over kernel primitives; None where the op itself is one.
+    flops: floating-point operations for each element of the result (of the operand, for
+    a reduction). samples: calls for the generated tests. numpy: names in NumPy and the array API.
+    effect: True for an op that is kept for what it does.
+    """
+
+    name: str
+    family: str
+    attributes: Mapping[str, str]
+    infer: Infer
+    evaluate: Evaluate
+    jvp: Jvp | NotDifferentiable | DifferentiatedByEngine
+    transpose: Transpose | NotLinear
+    samples: Samples
+    scalar: Callable[..., Any] | None = None
+    flops: int = 1
+    numpy: tuple[str, ...] = ()
+    effect: bool = False

@@ -1,0 +1,72 @@
+"""Loop indices from the axes of an index space: axes that every access walks as one are merged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..kernel.ir import Affine, affine
+
+
+@dataclass(frozen=True, slots=True)
+class LoopAxis:
+    """A loop index that stands for a run of axes; `inner` is the last of them, whose stride an
+    access has for the whole run."""
+
+    index: str
+    extent: int
+    inner: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSpace:
+    """The loops over a domain: `outer` in order, then `inner` in order."""
+
+    outer: tuple[LoopAxis, ...]
+    inner: tuple[LoopAxis, ...]
+
+    def at(self, offset: int, strides: Sequence[int], rows: bool = True) -> Affine:
+        """The affine expression of an access, given its stride for each axis of the domain.
+
+        rows: False for an access from outside of the inner loops, whose inner strides are ignored.
+        """
+        axes = self.outer + self.inner if rows else self.outer
+        return affine(offset, {a.index: strides[a.inner] for a in axes if a.inner < len(strides)})
+
+
+def index_space(
+    domain: Sequence[int], rows: int, accesses: Sequence[Sequence[int]]
+) -> IndexSpace:
+    """Merge neighbouring axes wherever all accesses allow it.
+
+    domain: extents. rows: how many last axes belong to the inner loops; 0 makes the innermost
+    merged axis the inner loop. accesses: strides by axis of the domain, one tuple for each access.
+    """
+    split = len(domain) - rows
+    outer = _merge(domain, range(split), accesses)
+    inner = _merge(domain, range(split, len(domain)), accesses)
+    if rows == 0:
+        outer, inner = outer[:-1], outer[-1:]
+    if not inner:
+        inner = [(1, len(domain))]
+    return IndexSpace(
+        tuple(LoopAxis(f"i{n}", extent, axis) for n, (extent, axis) in enumerate(outer)),
+        tuple(LoopAxis(f"j{n}", extent, axis) for n, (extent, axis) in enumerate(inner)),
+    )
+
+
+def _merge(
+    domain: Sequence[int], axes: range, accesses: Sequence[Sequence[int]]
+) -> list[tuple[int, int]]:
+    """(extent, innermost axis) of each merged run, in order."""
+    runs: list[tuple[int, int]] = []
+    for axis in reversed(axes):
+        if domain[axis] == 1:
+            continue
+        if runs:
+            extent, inner = runs[0]
+            if all(a[axis] == a[inner] * extent for a in accesses):
+                runs[0] = (extent * domain[axis], inner)
+                continue
+        runs.insert(0, (domain[axis], axis))
+    return runs

@@ -1,0 +1,1 @@
+"""Backend protocol and discovery, the cache, and the call boundary."""

@@ -1,0 +1,1 @@
+"""Tracer values, source capture and argument trees."""

@@ -1,0 +1,70 @@
+"""Where the user's program stands: the lines that a traced operation comes from."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import lru_cache
+from types import FrameType, ModuleType
+
+import networkx
+import numpy as np
+import optree
+
+from ..errors import IrgradError
+from ..ir.location import Location, describe
+
+CALLERS = 3  # lines kept besides the innermost one
+
+
+def _folder(module: ModuleType) -> str:
+    assert module.__file__ is not None
+    return os.path.dirname(module.__file__) + os.sep
+
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# A backend lies beside the package in a checkout and inside it once installed.
+_OWN_FOLDERS = (
+    _PACKAGE + os.sep,
+    os.path.join(os.path.dirname(_PACKAGE), "backends") + os.sep,
+    _folder(np),
+    _folder(optree),
+    _folder(networkx),
+)
+
+
+@lru_cache(maxsize=None)
+def is_user_file(file: str) -> bool:
+    """Whether a source file belongs to the user: not to irgrad, nor to a library that it calls."""
+    return not file.startswith(_OWN_FOLDERS) and not file.startswith("<frozen ")
+
+
+@lru_cache(maxsize=4096)
+def _location(file: str, line: int, function: str) -> Location:
+    return Location(file, line, function)
+
+
+def user_locations() -> tuple[Location, ...]:
+    """The innermost line of the user's program that is being run, then up to 3 of its callers.
+
+    Callers are followed only up to the next frame that is not the user's, which is where the trace
+    began. Empty where no frame is the user's.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not is_user_file(frame.f_code.co_filename):
+        frame = frame.f_back
+    found: list[Location] = []
+    while frame is not None and len(found) <= CALLERS:
+        code = frame.f_code
+        if not is_user_file(code.co_filename):
+            break
+        found.append(_location(code.co_filename, frame.f_lineno, code.co_name))
+        frame = frame.f_back
+    return tuple(found)
+
+
+def add_location(error: IrgradError, locations: tuple[Location, ...]) -> None:
+    """Let the message of an error end with the user's line, unless it names a line already."""
+    message = str(error)
+    if locations and '\n  File "' not in message:
+        error.args = (f"{message}\n{describe(locations[0])}",)

@@ -1,0 +1,420 @@
+"""Traced values: what a user's function computes with while it is traced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from ..errors import DimError, IrgradError, ShapeError, TraceError
+from ..ir.dims import Dim
+from ..ir.graph import Value
+from ..ir.types import TensorType
+from ..ops.build import Expr
+from .locations import add_location, user_locations
+from .protocols import call_function, call_ufunc
+from .sizes import SymbolicSize, visible, visible_shape
+
+if TYPE_CHECKING:
+    from .context import Trace
+
+_ARRAY_LIKE = (np.ndarray, np.generic, bool, int, float, list, tuple, SymbolicSize)
+
+
+class Tracer:
+    """A value of the graph that a trace builds; it behaves like an ndarray that cannot be written.
+
+    context: the trace that it belongs to. value: its node in that trace's graph. weak: True for what
+    a Python number became, which adapts its dtype to other operands as the number would.
+    """
+
+    __slots__ = ("context", "value", "weak")
+    __array_priority__ = 1000.0
+
+    def __init__(self, context: Trace, value: Value, weak: bool) -> None:
+        self.context = context
+        self.value = value
+        self.weak = weak
+
+    # -- what is known of it -------------------------------------------------------------------
+
+    @property
+    def expr(self) -> Expr:
+        """The value as an expression of its own trace's graph."""
+        return Expr(self.context.builder, self.value)
+
+    @property
+    def type(self) -> TensorType:
+        """Element type and shape in terms of the IR."""
+        return self.context.graph.type(self.value)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The NumPy dtype."""
+        return self.type.dtype.numpy
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """The sizes: ints, and SymbolicSize where a size is known at run time only."""
+        return visible_shape(self.context, self.type.shape)
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.type.rank
+
+    @property
+    def size(self) -> Any:
+        """The number of elements: an int or a SymbolicSize."""
+        return visible(self.context, self.type.size)
+
+    def __repr__(self) -> str:
+        return f"traced {self.type}"
+
+    # -- attributes and methods of ndarray -----------------------------------------------------
+
+    def _call(self, name: str, *arguments: Any, **options: Any) -> Any:
+        return self.context.functions[name](*arguments, **options)
+
+    @property
+    def T(self) -> Tracer:  # noqa: N802
+        """The transpose: all axes in reverse order."""
+        return self._call("transpose", self)
+
+    @property
+    def mT(self) -> Tracer:  # noqa: N802
+        """The matrix transpose: the last two axes exchanged."""
+        return self._call("matrix_transpose", self)
+
+    @property
+    def real(self) -> Tracer:
+        """The real part, which is the value itself."""
+        return self
+
+    def conj(self) -> Tracer:
+        """The complex conjugate, which is the value itself."""
+        return self
+
+    def copy(self) -> Tracer:
+        """The value itself: traced values are never written."""
+        return self
+
+    def astype(self, dtype: Any) -> Tracer:
+        """The value converted to another dtype; floats to integers saturate and NaN becomes 0."""
+        return self._call("astype", self, dtype)
+
+    def reshape(self, *shape: Any) -> Tracer:
+        """The elements in row-major order in another shape, of which one size may be -1."""
+        return self._call("reshape", self, shape[0] if len(shape) == 1 else shape)
+
+    def transpose(self, *axes: Any) -> Tracer:
+        """The axes in another order, reversed where none is given."""
+        order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
+        return self._call("transpose", self, order)
+
+    def swapaxes(self, axis1: int, axis2: int) -> Tracer:
+        """Two axes exchanged."""
+        return self._call("swapaxes", self, axis1, axis2)
+
+    def squeeze(self, axis: Any = None) -> Tracer:
+        """Without the axes of size 1."""
+        return self._call("squeeze", self, axis)
+
+    def ravel(self) -> Tracer:
+        """The elements in row-major order along one axis."""
+        return self._call("ravel", self)
+
+    def flatten(self) -> Tracer:
+        """The elements in row-major order along one axis."""
+        return self._call("ravel", self)
+
+    def sum(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Tracer:
+        """The sum along axes, as numpy.sum."""
+        return self._call("sum", self, axis, dtype, keepdims=keepdims)
+
+    def prod(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Tracer:
+        """The product along axes, as numpy.prod."""
+        return self._call("prod", self, axis, dtype, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Tracer:
+        """The mean along axes, as numpy.mean."""
+        return self._call("mean", self, axis, dtype, keepdims=keepdims)
+
+    def var(self, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tracer:
+        """The variance along axes, as numpy.var."""
+        return self._call("var", self, axis, ddof=ddof, keepdims=keepdims)
+
+    def std(self, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tracer:
+        """The standard deviation along axes, as numpy.std."""
+        return self._call("std", self, axis, ddof=ddof, keepdims=keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Tracer:
+        """The largest element along axes, NaN where there is one."""
+        return self._call("max", self, axis, keepdims=keepdims)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Tracer:
+        """The smallest element along axes, NaN where there is one."""
+        return self._call("min", self, axis, keepdims=keepdims)
+
+    def any(self, axis: Any = None, keepdims: bool = False) -> Tracer:
+        """Whether an element along axes is not 0."""
+        return self._call("any", self, axis, keepdims=keepdims)
+
+    def all(self, axis: Any = None, keepdims: bool = False) -> Tracer:
+        """Whether no element along axes is 0."""
+        return self._call("all", self, axis, keepdims=keepdims)
+
+    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tracer:
+        """The first position of the largest element along an axis."""
+        return self._call("argmax", self, axis, keepdims=keepdims)
+
+    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tracer:
+        """The first position of the smallest element along an axis."""
+        return self._call("argmin", self, axis, keepdims=keepdims)
+
+    def clip(self, min: Any = None, max: Any = None) -> Tracer:
+        """The elements held between two bounds."""
+        return self._call("clip", self, min, max)
+
+    def round(self, decimals: int = 0) -> Tracer:
+        """The elements rounded to a number of decimals, halves to even."""
+        return self._call("round", self, decimals)
+
+    def dot(self, other: Any) -> Tracer:
+        """The product of NumPy's dot."""
+        return self._call("dot", self, other)
+
+    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tracer:
+        """The sum of a diagonal of two axes."""
+        return self._call("trace", self, offset, axis1, axis2)
+
+    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tracer:
+        """A diagonal of two axes, as the last axis of the result."""
+        return self._call("diagonal", self, offset, axis1, axis2)
+
+    def repeat(self, repeats: int, axis: int | None = None) -> Tracer:
+        """Each element a number of times."""
+        return self._call("repeat", self, repeats, axis)
+
+    # -- operators -----------------------------------------------------------------------------
+
+    def __add__(self, other: Any) -> Any:
+        return self._call("add", self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return self._call("add", other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return self._call("subtract", self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return self._call("subtract", other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return self._call("multiply", self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return self._call("multiply", other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return self._call("divide", self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return self._call("divide", other, self)
+
+    def __floordiv__(self, other: Any) -> Any:
+        return self._call("floor_divide", self, other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return self._call("floor_divide", other, self)
+
+    def __mod__(self, other: Any) -> Any:
+        return self._call("remainder", self, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return self._call("remainder", other, self)
+
+    def __divmod__(self, other: Any) -> Any:
+        return self._call("divmod", self, other)
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return self._call("divmod", other, self)
+
+    def __pow__(self, other: Any) -> Any:
+        return self._call("power", self, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return self._call("power", other, self)
+
+    def __matmul__(self, other: Any) -> Any:
+        return self._call("matmul", self, other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return self._call("matmul", other, self)
+
+    def __and__(self, other: Any) -> Any:
+        return self._call("bitwise_and", self, other)
+
+    def __rand__(self, other: Any) -> Any:
+        return self._call("bitwise_and", other, self)
+
+    def __or__(self, other: Any) -> Any:
+        return self._call("bitwise_or", self, other)
+
+    def __ror__(self, other: Any) -> Any:
+        return self._call("bitwise_or", other, self)
+
+    def __xor__(self, other: Any) -> Any:
+        return self._call("bitwise_xor", self, other)
+
+    def __rxor__(self, other: Any) -> Any:
+        return self._call("bitwise_xor", other, self)
+
+    def __neg__(self) -> Tracer:
+        return self._call("negative", self)
+
+    def __pos__(self) -> Tracer:
+        return self._call("positive", self)
+
+    def __abs__(self) -> Tracer:
+        return self._call("absolute", self)
+
+    def __round__(self, decimals: int = 0) -> Tracer:
+        return self._call("round", self, decimals)
+
+    def __invert__(self) -> Tracer:
+        return self._call("invert", self)
+
+    def __lt__(self, other: Any) -> Any:
+        return self._call("less", self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return self._call("less_equal", self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return self._call("greater", self, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return self._call("greater_equal", self, other)
+
+    def __eq__(self, other: object) -> Any:
+        if not isinstance(other, (Tracer, *_ARRAY_LIKE)):
+            return NotImplemented
+        return self._call("equal", self, other)
+
+    def __ne__(self, other: object) -> Any:
+        if not isinstance(other, (Tracer, *_ARRAY_LIKE)):
+            return NotImplemented
+        return self._call("not_equal", self, other)
+
+    # -- elements ------------------------------------------------------------------------------
+
+    def __getitem__(self, index: Any) -> Tracer:
+        return self._call("getitem", self, index)
+
+    def __setitem__(self, index: Any, value: Any) -> NoReturn:
+        self._refuse(
+            "an assignment to elements",
+            "build the new value: np.where(mask, new, x), np.concatenate or np.stack",
+        )
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            self._fail(ShapeError(f"len: expected an array with axes, got {self.type}"))
+        size = self.type.shape[0]
+        if isinstance(size, Dim):
+            self._fail(DimError(
+                f"len: expected a first axis of fixed size, got {self.type}; use x.shape[0], which "
+                "may be used in arithmetic and shapes"
+            ))
+        return size
+
+    def __iter__(self) -> Iterator[Tracer]:
+        if not self.ndim or isinstance(self.type.shape[0], Dim):
+            self._fail(ShapeError(
+                f"iteration: expected a first axis of fixed size, got {self.type}; use ig.scan or "
+                "ig.fori_loop, or fix the size in the spec"
+            ))
+        return iter([self[i] for i in range(len(self))])
+
+    # -- what a trace cannot record ------------------------------------------------------------
+
+    def _fail(self, error: TraceError | ShapeError | DimError) -> NoReturn:
+        add_location(error, user_locations())
+        raise error
+
+    def _refuse(self, use: str, instead: str) -> NoReturn:
+        self._fail(TraceError(
+            f"traced value {self.type}: expected a use that holds for every value, got {use}; "
+            f"{instead}"
+        ))
+
+    def __bool__(self) -> bool:
+        self._refuse(
+            "bool() (if, while, and, or, not, in)",
+            "write np.where(condition, a, b), np.logical_and(...) or ig.cond(condition, f, g), or "
+            "pass what decides as static=",
+        )
+
+    def __float__(self) -> float:
+        self._refuse("float()", "use it as it is, or x.astype(float); pass constants as static=")
+
+    def __int__(self) -> int:
+        self._refuse("int()", "use it as it is, or x.astype(int); pass constants as static=")
+
+    def __complex__(self) -> complex:
+        self._refuse("complex()", "use it as it is")
+
+    def __index__(self) -> int:
+        self._refuse(
+            "an index or a size", "write np.where(np.arange(n) == i, ...), or pass i as static="
+        )
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        self._refuse(
+            "a conversion to an ndarray (np.array, np.asarray, arr[t], an assignment to an element)",
+            "write np.stack([...]) or irgrad.numpy.asarray, and np.where instead of an assignment",
+        )
+
+    def __hash__(self) -> int:
+        self._refuse("hash() (a dict key or a set member)", "use id(x), or a list")
+
+    def item(self) -> NoReturn:
+        """Raises TraceError: the number is known at run time only."""
+        self._refuse("item()", "return the value from the function and call item() on the result")
+
+    def tolist(self) -> NoReturn:
+        """Raises TraceError: the numbers are known at run time only."""
+        self._refuse("tolist()", "return the value from the function and convert the result")
+
+    # -- NumPy's dispatch ----------------------------------------------------------------------
+
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any
+    ) -> Any:
+        try:
+            return _strengthen(call_ufunc(self.context.functions, ufunc, method, inputs, options))
+        except IrgradError as error:
+            add_location(error, user_locations())
+            raise
+
+    def __array_function__(
+        self, function: Callable[..., Any], types: Any, arguments: Any, options: Any
+    ) -> Any:
+        try:
+            return _strengthen(
+                call_function(self.context.functions, function, arguments, options)
+            )
+        except IrgradError as error:
+            add_location(error, user_locations())
+            raise
+
+
+def _strengthen(result: Any) -> Any:
+    """A function of NumPy itself turns Python numbers into values of fixed dtype."""
+    if isinstance(result, (list, tuple)):
+        return type(result)([_strengthen(part) for part in result])
+    if isinstance(result, Tracer) and result.weak:
+        return Tracer(result.context, result.value, False)
+    return result
