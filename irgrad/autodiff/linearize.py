@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from ..errors import DifferentiationError
-from ..ir.graph import Graph, Value
+from ..errors import DifferentiationError, VerifyError
+from ..ir.graph import Graph, Node, Value
+from ..ir.linear import verify_linear
 from ..ir.location import gradient_of
-from ..ir.verify import verify_linear
 from ..ops.build import Builder, Expr
 from ..ops.record import DifferentiatedByEngine, NotDifferentiable, RuleContext
 from ..ops.registry import builder as registry_builder
@@ -126,12 +126,24 @@ def _push(builder: Builder, key: int, incoming: tuple[Expr | None, ...]) -> Sequ
         dict(node.attributes),
     )
     if isinstance(rule, DifferentiatedByEngine):
+        if node.op == "custom_vjp_call":
+            residuals = len(node.attribute("forward").outputs) - len(outputs)
+            _require_linear(builder, node, "backward", residuals)
         return ENGINE_RULES[node.op](context, incoming)
     if node.op == "custom_jvp_call":
-        count = len(node.operands)
-        region = node.attribute("rule")
-        verify_linear(region, range(count, len(region.inputs)))
+        _require_linear(builder, node, "rule", len(node.operands))
     return list(zip(outputs, rule(context, incoming), strict=True))
+
+
+def _require_linear(builder: Builder, node: Node, region: str, first: int) -> None:
+    """Raise DifferentiationError unless a region is linear in its inputs from position `first`."""
+    graph: Graph = node.attribute(region)
+    try:
+        verify_linear(graph, range(first, len(graph.inputs)), builder.registry)
+    except VerifyError as error:
+        what = "tangents" if region == "rule" else "cotangents"
+        message = f"{node.op}: expected region '{region}' to be linear in its {what}, got {error}"
+        raise DifferentiationError(located(message, node)) from error
 
 
 def _push_custom_vjp(context: RuleContext, incoming: tuple[Expr | None, ...]) -> list[Result]:
@@ -144,7 +156,6 @@ def _push_custom_vjp(context: RuleContext, incoming: tuple[Expr | None, ...]) ->
     count = len(context.outputs)
     outputs = _distinct(builder, values[:count], context)
     residuals = [builder.wrap(value) for value in values[count:]]
-    verify_linear(backward, range(len(residuals), len(backward.inputs)))
     transposed = transpose_graph(backward, range(len(residuals), len(backward.inputs)))
     tangents = [
         or_zeros(builder, part, x.value)

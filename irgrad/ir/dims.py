@@ -122,6 +122,17 @@ def evaluate(size: Size, values: Mapping[str, int]) -> int:
     return total
 
 
+def substitute(size: Size, values: Mapping[str, Size]) -> Size:
+    """The size with some of its names replaced by other sizes."""
+    if isinstance(size, int):
+        return size
+    total: Size = 0
+    for monomial, coefficient in size.terms:
+        factors = [values.get(name, symbol(name)) for name, power in monomial for _ in range(power)]
+        total = total + coefficient * product(factors)
+    return total
+
+
 def lower_bound(size: Size) -> int | None:
     """The smallest value where it is known from names >= 0 alone; None where it is not."""
     if isinstance(size, int):
@@ -144,9 +155,8 @@ def divide_exact(a: Size, b: Size) -> Size | None:
             powers[name] = powers.get(name, 0) - power
         if coefficient % lead_coefficient or any(p < 0 for p in powers.values()):
             return None
-        part = _make(
-            [(tuple(sorted((n, p) for n, p in powers.items() if p)), coefficient // lead_coefficient)]
-        )
+        monomial = tuple(sorted((n, p) for n, p in powers.items() if p))
+        part = _make([(monomial, coefficient // lead_coefficient)])
         quotient = quotient + part
         a = a - part * b
     return quotient

@@ -174,9 +174,10 @@ class _Parser:
         line = lexer.line()
         results: list[str] = []
         while lexer.kind == "value":
+            start = lexer.start
             name = self.define(values)
             if name in results:
-                raise lexer.error(f"%{name}: expected each result once, got it again")
+                raise lexer.error(f"%{name}: expected each result once, got it again", start)
             results.append(name)
             if not lexer.accept(","):
                 lexer.expect("=", "',' or '='")
@@ -272,7 +273,7 @@ class _Parser:
         if lexer.kind == "string":
             return lexer.read_string()
         if lexer.kind == "(":
-            return self.tuple()
+            return self.tuple_value()
         if lexer.kind == "name" and lexer.word in RESERVED:
             return self.word()
         if lexer.kind == "float":
@@ -304,7 +305,7 @@ class _Parser:
         lexer.advance()
         return known[word]
 
-    def tuple(self) -> tuple[Any, ...]:
+    def tuple_value(self) -> tuple[Any, ...]:
         lexer = self.lexer
         lexer.enter()
         lexer.advance()
@@ -334,7 +335,8 @@ class _Parser:
         lexer.expect(":")
         line = lexer.read_int()
         function = self.name_or_string() if lexer.accept_word("in") else ""
-        return Location(file, line, function, lexer.read_string() if lexer.accept_word("as") else "")
+        role = lexer.read_string() if lexer.accept_word("as") else ""
+        return Location(file, line, function, role)
 
     # -- signature -------------------------------------------------------------------------------
 

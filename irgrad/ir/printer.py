@@ -161,7 +161,7 @@ def node_lines(
                 lines.append(f"    {name} = {value_text(value)},")
         lines.append("  }")
     elif node.attributes:
-        text = _brief_text if style.brief else value_text
+        text = brief_text if style.brief else value_text
         inner_text = ", ".join(f"{name}={text(value)}" for name, value in node.attributes)
         lines[0] += f" {{{inner_text}}}"
     lines[-1] += node_end(node, style)
@@ -221,6 +221,18 @@ def value_text(value: Any) -> str:
     )
 
 
+def brief_text(value: Any) -> str:
+    """Any attribute value for an error: regions and values without text are only named."""
+    if isinstance(value, Graph):
+        return "graph (...)"
+    if isinstance(value, tuple):
+        inner = ", ".join(map(brief_text, value))
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    if isinstance(value, str | bool | int | float | DType | Dim):
+        return value_text(value)
+    return f"<{type(value).__name__}>"
+
+
 def locations_text(locations: Iterable[Location]) -> str:
     """The source lines of a node."""
     parts = []
@@ -237,7 +249,7 @@ def locations_text(locations: Iterable[Location]) -> str:
 def _input_text(graph: Graph, key: int, labels: Mapping[Value, str], style: Style) -> str:
     node = graph[key]
     text = labels[Value(key)]
-    if node.types[0] is not None:
+    if node.types and node.types[0] is not None:
         text += f": {node.types[0]}"
     if style.locations and node.locations:
         text += " " + locations_text(node.locations)
@@ -245,19 +257,8 @@ def _input_text(graph: Graph, key: int, labels: Mapping[Value, str], style: Styl
 
 
 def _known_type(graph: Graph, value: Value) -> TensorType | None:
-    types = graph[value.node].types
+    types = graph[value.node].types if value.node in graph else ()
     return types[value.result] if value.result < len(types) else None
-
-
-def _brief_text(value: Any) -> str:
-    if isinstance(value, Graph):
-        return "graph (...)"
-    if isinstance(value, tuple):
-        inner = ", ".join(map(_brief_text, value))
-        return f"({inner},)" if len(value) == 1 else f"({inner})"
-    if isinstance(value, str | bool | int | float | DType | Dim):
-        return value_text(value)
-    return f"<{type(value).__name__}>"
 
 
 def _unique(name: str, taken: dict[str, int]) -> str:

@@ -60,17 +60,15 @@ def _div_transpose(ctx: RuleContext, ct: Parts, linear: tuple[bool, ...]) -> Par
     return (ct[0] / ctx.inputs[1], None)
 
 
+def _scale_transpose(ctx: RuleContext, ct: Parts, linear: tuple[bool, ...]) -> Parts:
+    assert ct[0] is not None and not linear[1]
+    return (ct[0].op("scale_or_zero", ctx.inputs[1]), None)
+
+
 def _product_or_zero(linear: Expr, factor: Expr) -> Expr:
     """linear*factor, 0 where either is 0, whatever the other is; linear in its first operand."""
     product = linear.op("scale_or_zero", factor)
     return factor.eq(0).op("select", factor.like(0), product)
-
-
-def _scale_transpose(ctx: RuleContext, ct: Parts, linear: tuple[bool, ...]) -> Parts:
-    assert ct[0] is not None and not all(linear)
-    if linear[0]:
-        return (ct[0].op("scale_or_zero", ctx.inputs[1]), None)
-    return (None, _product_or_zero(ct[0], ctx.inputs[0]))
 
 
 def _scale_jvp(ctx: RuleContext, t: Parts) -> Parts:

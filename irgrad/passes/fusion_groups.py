@@ -32,6 +32,7 @@ from .views import (
 )
 
 MAX_MEMBERS = 160
+ROW_ONLY = frozenset({"argmax", "argmin"})  # reductions that cannot be accumulated in memory
 
 
 @dataclass(slots=True)
@@ -193,8 +194,10 @@ class Grouping:
         is_row = len(mine.members) == 1 and mine.domain == other.domain[:outer]
         if outer >= len(other.domain) or not is_row or not self._reads_match(other, key, "row"):
             return None
-        reduces = self.registry[self.graph[key].op].family == "reduce"
-        return Member("row", "closed" if reduces else "row")
+        op = self.graph[key].op
+        if op in ROW_ONLY:
+            return None
+        return Member("row", "closed" if self.registry[op].family == "reduce" else "row")
 
     def _merged_rows(self, other: Group, mine: Group, key: int) -> set[int]:
         rank = len(other.domain)

@@ -10,6 +10,7 @@ from ..ir.graph import Graph, Node, Value
 
 VIEW_OPS = frozenset({"reshape", "transpose", "broadcast", "slice", "flip"})
 GENERATORS = frozenset({"constant", "iota"})
+MEMORY_READERS = frozenset({"dot_general"})  # ops that read operands from memory alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,18 +184,24 @@ _MOVES: dict[str, Callable[[Node, View], View | None]] = {
 def collect_views(graph: Graph, order: Sequence[int]) -> tuple[dict[int, View], set[int]]:
     """The view behind each single-result node, and the movement nodes that need memory of their own.
 
-    A movement node needs memory where a reshape follows that its view cannot express. Every other
-    node that is not a movement op or a generator is the whole view of itself.
+    A movement node needs memory where a reshape follows that its view cannot express, and a
+    generator where an op reads it that reads memory alone. Every other node that is not a movement
+    op or a generator is the whole view of itself.
     """
     views: dict[int, View] = {}
     copies: set[int] = set()
     for key in order:
         node = graph[key]
+        for operand in node.operands if node.op in MEMORY_READERS else ():
+            source = view_of(graph, views, operand).source
+            if graph[source.node].op in GENERATORS and source.node not in copies:
+                copies.add(operand.node)
+                views[operand.node] = whole(operand, graph.type(operand).shape)
         if node.op in GENERATORS:
             views[key] = generator_view(Value(key), node)
         elif node.op in VIEW_OPS:
             operand = node.operands[0]
-            base = views[operand.node] if operand.node in views else _multi(graph, operand)
+            base = view_of(graph, views, operand)
             moved = apply_movement(node, base)
             if moved is None:
                 copies.add(operand.node)
@@ -207,13 +214,9 @@ def collect_views(graph: Graph, order: Sequence[int]) -> tuple[dict[int, View], 
     return views, copies
 
 
-def _multi(graph: Graph, operand: Value) -> View:
-    return whole(operand, graph.type(operand).shape)
-
-
 def view_of(graph: Graph, views: dict[int, View], value: Value) -> View:
     """The view that reads a value, multi-result nodes included."""
-    return views[value.node] if value.node in views else _multi(graph, value)
+    return views.get(value.node) or whole(value, graph.type(value).shape)
 
 
 def merged_stride(extents: Sequence[Size], strides: Sequence[Size]) -> Size | None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from ..errors import InternalError
 from ..ir.graph import Graph, Value
-from ..ir.location import Location, merge
+from ..ir.location import merge
 from ..ops.registry import builder
-from .pattern import depth, matches, may_match
+from .pattern import covered, depth, matches, may_match
 from .rule import LEVELS, Match, Numerics, Rule, index_rules
 
 RECENT = 100  # firings that the error of an exceeded budget looks back on
@@ -121,17 +121,10 @@ class _Run:
         for bindings in matches(rule.pattern, root, self.graph, {}):
             match = Match(builder(self.graph), root, bindings, self.uses, self.known)
             if all(predicate(match) for predicate in rule.when):
-                match.builder.locations = self._locations(match)
+                nodes = covered(rule.pattern, root, self.graph, bindings)
+                match.builder.locations = merge(*(self.graph[key].locations for key in nodes))
                 return match
         return None
-
-    def _locations(self, match: Match) -> tuple[Location, ...]:
-        """The root's lines first, then those of the other nodes of the pattern."""
-        inner = (self.graph[value.node] for value in match.bindings.values())
-        return merge(
-            self.graph[match.root.node].locations,
-            *(node.locations for node in inner if node.op != "input"),
-        )
 
     def _fire(self, rule: Rule, match: Match, numerics: Numerics) -> tuple[list[int], list[int]]:
         new = rule.build(match).value

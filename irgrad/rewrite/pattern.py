@@ -75,6 +75,27 @@ def depth(pattern: Pattern) -> int:
     return 1 + max(map(depth, pattern.operands))
 
 
+def variables(pattern: Pattern) -> frozenset[str]:
+    """The names of the places of a pattern where any value fits."""
+    if isinstance(pattern, Var):
+        return frozenset((pattern.name,))
+    if isinstance(pattern, Const) or pattern.operands is None:
+        return frozenset()
+    return frozenset().union(*map(variables, pattern.operands))
+
+
+def covered(pattern: Pattern, root: Value, graph: Graph, bound: Bindings) -> list[int]:
+    """The nodes that a match stands on, root first: those above the values of its variables."""
+    ends = {bound[name] for name in variables(pattern)}
+    found: dict[int, None] = {}
+    layer = [root]
+    for _ in range(depth(pattern)):
+        found.update((value.node, None) for value in layer)
+        below = (v for value in layer for v in graph[value.node].operands)
+        layer = [value for value in below if value not in ends]
+    return list(found)
+
+
 def same_number(a: Any, b: Any) -> bool:
     """Equality that tells True from 1 and 0.0 from -0.0; NaN equals nothing."""
     if isinstance(a, bool) or isinstance(b, bool):

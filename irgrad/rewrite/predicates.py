@@ -9,8 +9,8 @@ import numpy as np
 
 from ..ir.dims import Size, lower_bound
 from ..ir.graph import Graph, Node, Value
-from ..ir.types import DType
-from ..ops.build import Expr, as_scalar
+from ..ops.build import Expr
+from .numbers import is_normal, rounded_inverse, rounded_product
 from .rule import Match, Predicate
 
 # -- dtypes and uses -------------------------------------------------------------------------------
@@ -68,25 +68,9 @@ def normal_inverse(name: str) -> Predicate:
 
     def holds(m: Match) -> bool:
         value, dtype = m.number(name), m[name].dtype
-        return value != 0 and _is_normal(rounded_inverse(dtype, value), dtype)
+        return value != 0 and is_normal(rounded_inverse(dtype, value), dtype)
 
     return holds
-
-
-def rounded_inverse(dtype: DType, value: float) -> float:
-    """1/value as a constant of float `dtype`; value is not 0."""
-    with np.errstate(all="ignore"):
-        return float(as_scalar(1.0 / value, dtype))
-
-
-def _is_normal(value: float, dtype: DType) -> bool:
-    return float(np.finfo(dtype.numpy).tiny) <= abs(value) < math.inf
-
-
-def rounded_product(dtype: DType, a: float, b: float) -> bool | int | float:
-    """a*b as a constant of `dtype`: wrapped for integers, rounded once for floats."""
-    with np.errstate(all="ignore"):
-        return as_scalar(dtype.numpy.type(a) * dtype.numpy.type(b), dtype)
 
 
 def normal_product(first: str, second: str) -> Predicate:
@@ -97,7 +81,7 @@ def normal_product(first: str, second: str) -> Predicate:
         if not dtype.is_float:
             return True
         product = rounded_product(dtype, m.number(first), m.number(second))
-        return _is_normal(product, dtype)
+        return is_normal(product, dtype)
 
     return holds
 

@@ -40,6 +40,7 @@ from irgrad.backends.numba_cpu.llvm.contraction_plan import (
     make_scratch,
     packed_row,
     table_maps,
+    takes_mask,
 )
 from irgrad.backends.numba_cpu.llvm.contraction_tile import MicroTile, micro_kernel
 
@@ -427,7 +428,7 @@ def _emit_tile(
         b = builder.gep(state.packed_b, [builder.mul(start, block.k_count)])
         b_step = columns
     width = plan.columns if plan.masked else columns
-    masked = state.vector_bytes == 64 and width % plan.lanes == 0
+    masked = takes_mask(width, plan.lanes, state.vector_bytes)
     tile = MicroTile(plan.dtype, plan.lanes, plan.rows, width, masked, plan.panels > 1)
     arguments = [*a, b, integer(b_step), builder.gep(c[0], [start]), c[1], block.k_count]
     if masked:

@@ -1,4 +1,7 @@
-"""Small helpers over llvmlite.ir that the parts of the contraction emitter share."""
+"""Small helpers over llvmlite.ir that the parts of the contraction emitter share.
+
+All memory is addressed through i8 pointers and byte offsets; types appear at loads and stores only.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +16,8 @@ I8 = ir.IntType(8)
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
 VOID = ir.VoidType()
+BYTES = I8.as_pointer()
+INTEGERS = I64.as_pointer()
 
 
 def element_type(dtype: str) -> ir.Type:
@@ -26,45 +31,37 @@ def vector_type(dtype: str, width: int) -> ir.Type:
     return element if width == 1 else ir.VectorType(element, width)
 
 
-def zero(builder: ir.IRBuilder, dtype: str, width: int) -> ir.Value:
-    """Zero in every lane, as one instruction that folds away: its references stay short in the text."""
-    bits = ir.Constant(ir.IntType(8 * ITEM_BYTES[dtype] * width), 0)
-    return builder.bitcast(bits, vector_type(dtype, width))
-
-
-def lane_mask(builder: ir.IRBuilder, bits: ir.Value, width: int) -> ir.Value:
-    """A mask of `width` lanes from the low bits of an i64."""
-    narrow = builder.trunc(bits, ir.IntType(width))
-    return builder.bitcast(narrow, ir.VectorType(I1, width))
-
-
 def integer(value: int) -> ir.Constant:
     """An i64 constant."""
     return ir.Constant(I64, value)
 
 
-def advance(builder: ir.IRBuilder, pointer: ir.Value, offset: ir.Value | int) -> ir.Value:
-    """`pointer + offset` in elements."""
-    if isinstance(offset, int):
-        if offset == 0:
-            return pointer
-        offset = integer(offset)
-    return builder.gep(pointer, [offset])
+def times(builder: ir.IRBuilder, value: ir.Value, factor: int) -> ir.Value:
+    """`value * factor`."""
+    return value if factor == 1 else builder.mul(value, integer(factor))
+
+
+def advance(builder: ir.IRBuilder, pointer: ir.Value, *offsets: ir.Value | int) -> ir.Value:
+    """`pointer` plus offsets in units of its element type."""
+    for offset in offsets:
+        if isinstance(offset, int):
+            if offset == 0:
+                continue
+            offset = integer(offset)
+        pointer = builder.gep(pointer, [offset])
+    return pointer
+
+
+def minimum(builder: ir.IRBuilder, left: ir.Value, right: ir.Value) -> ir.Value:
+    """The smaller of two signed integers."""
+    return builder.select(builder.icmp_signed("<", left, right), left, right)
 
 
 @contextmanager
 def counted_loop(
-    builder: ir.IRBuilder, stop: ir.Value | int, step: int = 1
+    builder: ir.IRBuilder, stop: ir.Value, step: ir.Value | int = 1
 ) -> Iterator[ir.Value]:
-    """Emit `for index in range(0, stop, step)`; the body is what is built inside the `with`.
-
-    A static loop of one turn becomes straight code.
-    """
-    if isinstance(stop, int):
-        if 0 < stop <= step:
-            yield integer(0)
-            return
-        stop = integer(stop)
+    """Emit `for index in range(0, stop, step)`; the body is what is built inside the `with`."""
     before = builder.block
     head = builder.append_basic_block("head")
     body = builder.append_basic_block("body")
@@ -76,23 +73,19 @@ def counted_loop(
     builder.cbranch(builder.icmp_signed("<", index, stop), body, done)
     builder.position_at_end(body)
     yield index
-    index.add_incoming(builder.add(index, integer(step)), builder.block)
+    amount = integer(step) if isinstance(step, int) else step
+    index.add_incoming(builder.add(index, amount), builder.block)
     keep_rolled(builder.branch(head))
     builder.position_at_end(done)
 
 
 def keep_rolled(branch: ir.Instruction) -> None:
-    """Forbid unrolling of the loop that this back edge closes: bodies are unrolled here where it pays."""
+    """Forbid unrolling of the loop that a back edge closes: bodies are unrolled here where it pays."""
     module = branch.parent.function.module
     option = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
     loop = module.add_metadata([option, integer(len(module.metadata))])
     loop.operands = (loop, option)
     branch.set_metadata("llvm.loop", loop)
-
-
-def minimum(builder: ir.IRBuilder, left: ir.Value, right: ir.Value) -> ir.Value:
-    """The smaller of two signed integers."""
-    return builder.select(builder.icmp_signed("<", left, right), left, right)
 
 
 def internal_function(
@@ -101,7 +94,7 @@ def internal_function(
     arguments: list[ir.Type],
     emit: Callable[[ir.IRBuilder, list[ir.Value]], None],
 ) -> ir.Function:
-    """The module's internal function `name`, emitted at first use; pointer arguments never alias."""
+    """The module's internal function `name`, emitted at first use; its pointers never alias."""
     found = module.globals.get(name)
     if found is not None:
         return found
@@ -136,6 +129,12 @@ def fma(builder: ir.IRBuilder, dtype: str, width: int, operands: list[ir.Value])
     return builder.call(intrinsic(builder.module, name, kind, [kind] * 3), operands)
 
 
+def zero(builder: ir.IRBuilder, dtype: str, width: int) -> ir.Value:
+    """Zero in every lane, as one instruction that folds away: references to it stay short text."""
+    bits = ir.Constant(ir.IntType(8 * ITEM_BYTES[dtype] * width), 0)
+    return builder.bitcast(bits, vector_type(dtype, width))
+
+
 @cache
 def _first_lane(width: int) -> ir.Constant:
     """The shuffle mask that repeats lane 0."""
@@ -151,37 +150,50 @@ def broadcast(builder: ir.IRBuilder, scalar: ir.Value, width: int) -> ir.Value:
     return builder.shuffle_vector(first, first, _first_lane(width))
 
 
+def lane_mask(builder: ir.IRBuilder, bits: ir.Value, width: int) -> ir.Value:
+    """A mask of `width` lanes from the low bits of an i64."""
+    narrow = builder.trunc(bits, ir.IntType(width))
+    return builder.bitcast(narrow, ir.VectorType(I1, width))
+
+
+def tail_mask(builder: ir.IRBuilder, count: ir.Value, width: int) -> ir.Value:
+    """A mask of the first `count` lanes, `count` known at run time only."""
+    lanes = ir.Constant(ir.VectorType(I64, width), list(range(width)))
+    return builder.icmp_signed("<", lanes, broadcast(builder, count, width))
+
+
 def load(
     builder: ir.IRBuilder,
     dtype: str,
-    pointer: ir.Value,
+    place: ir.Value,
     width: int,
     mask: ir.Value | None = None,
 ) -> ir.Value:
     """Load `width` elements, only the lanes of `mask` where one is given (the others are 0)."""
     kind = vector_type(dtype, width)
     item = ITEM_BYTES[dtype]
-    typed = builder.bitcast(pointer, kind.as_pointer())
+    typed = builder.bitcast(place, kind.as_pointer())
     if mask is None:
         return builder.load(typed, align=item)
     name = f"llvm.masked.load.{vector_suffix(dtype, width)}.p0"
     arguments = [kind.as_pointer(), I32, mask.type, kind]
     function = intrinsic(builder.module, name, kind, arguments)
-    return builder.call(function, [typed, ir.Constant(I32, item), mask, zero(builder, dtype, width)])
+    blank = zero(builder, dtype, width)
+    return builder.call(function, [typed, ir.Constant(I32, item), mask, blank])
 
 
 def store(
     builder: ir.IRBuilder,
     dtype: str,
     value: ir.Value,
-    pointer: ir.Value,
+    place: ir.Value,
     width: int,
     mask: ir.Value | None = None,
 ) -> None:
     """Store `width` elements, only the lanes of `mask` where one is given."""
     kind = vector_type(dtype, width)
     item = ITEM_BYTES[dtype]
-    typed = builder.bitcast(pointer, kind.as_pointer())
+    typed = builder.bitcast(place, kind.as_pointer())
     if mask is None:
         builder.store(value, typed, align=item)
         return
@@ -189,9 +201,3 @@ def store(
     arguments = [kind, kind.as_pointer(), I32, mask.type]
     function = intrinsic(builder.module, name, VOID, arguments)
     builder.call(function, [value, typed, ir.Constant(I32, item), mask])
-
-
-def tail_mask(builder: ir.IRBuilder, count: ir.Value, width: int) -> ir.Value:
-    """A mask of the first `count` lanes, `count` known at run time only."""
-    lanes = ir.Constant(ir.VectorType(I64, width), list(range(width)))
-    return builder.icmp_signed("<", lanes, broadcast(builder, count, width))

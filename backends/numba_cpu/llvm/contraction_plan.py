@@ -176,6 +176,14 @@ def segments(columns: int, lanes: int) -> tuple[Segment, ...]:
     return tuple(full)
 
 
+def takes_mask(columns: int, lanes: int, vector_bytes: int) -> bool:
+    """Whether the micro-kernel of a tile leaves its columns to a run-time mask of 64 bits.
+
+    Masked loads and stores of whole vectors cost nothing extra with AVX-512 only.
+    """
+    return vector_bytes == 64 and columns % lanes == 0 and columns <= 64
+
+
 def merge(pairs: Iterable[tuple[int, int]]) -> IndexMap:
     """Drop axes of extent 1 and join neighbours that one stride describes."""
     merged: list[tuple[int, int]] = []
@@ -249,7 +257,7 @@ def choose_tile(m: int, n: int, k: int, lanes: int, vector_bytes: int) -> tuple[
         for rows in range(1, min(m, (registers - 1 - vectors) // vectors) + 1):
             full = _tile_cycles(rows, columns, k, lanes, vector_bytes)
             rest = n % columns
-            options = [(full, True)] if vector_bytes == 64 and columns == vectors * lanes else []
+            options = [(full, True)] if takes_mask(columns, lanes, vector_bytes) else []
             if rest:
                 own = _tile_cycles(rows, rest, k, lanes, vector_bytes)
                 options.append((own * _NEW_SHAPE, False))

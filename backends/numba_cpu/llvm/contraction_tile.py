@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from irgrad.backends.numba_cpu.llvm.contraction_emit import (
-    I1,
+    BYTES,
     I64,
+    INTEGERS,
     advance,
     broadcast,
-    element_type,
     fma,
     integer,
     internal_function,
@@ -17,20 +17,22 @@ from irgrad.backends.numba_cpu.llvm.contraction_emit import (
     lane_mask,
     load,
     store,
+    times,
     zero,
 )
+from irgrad.backends.numba_cpu.llvm.contraction_params import read
 from irgrad.backends.numba_cpu.llvm.contraction_plan import ITEM_BYTES, Segment, segments
 
 _CHAINS_PER_TURN = 12
 _ROWS_PER_POINTER = 3
+KERNEL_ARGUMENTS = [INTEGERS, BYTES, BYTES, BYTES, I64, INTEGERS, I64, BYTES]
 
 
 @dataclass(frozen=True, slots=True)
 class MicroTile:
     """Shape of a micro-kernel; contractions that use equal ones share one function of the module.
 
-    `masked` leaves the number of columns that exist to run time. `adds` is for sums of several panels:
-    run-time arguments say whether to add to what C holds, and how many first rows to leave alone.
+    `masked` leaves the number of columns that exist to run time. `adds` is for sums of several panels.
     """
 
     dtype: str
@@ -54,7 +56,7 @@ class MicroTile:
 
 @dataclass(slots=True)
 class _Frame:
-    """Values of one micro-kernel that its parts share."""
+    """Values of one micro-kernel that its parts share; strides are in bytes."""
 
     builder: ir.IRBuilder
     tile: MicroTile
@@ -65,27 +67,30 @@ class _Frame:
 
 
 def micro_kernel(module: ir.Module, tile: MicroTile) -> ir.Function:
-    """The internal function `(a, a_row, a_step, b, b_step, c, c_row, k[, mask][, add, skip, spare])`.
+    """The internal function `(parameters, a, b, c, k, shape, again, spare)` that computes one tile.
 
-    Element (i, p) of A lies at i * a_row + p * a_step, row p of B at p * b_step and row i of C at
-    i * c_row with adjacent columns. Every sum is one chain of fused multiply-adds over p = 0 .. k-1
-    that starts from 0; k >= 1. Bit j of `mask` says that column j exists. The first `skip` rows go to
-    the scratch row `spare`.
+    Element (i, p) of A lies at i * a_row + p * a_step, row i of C at i * c_row (parameters). `shape`
+    points to the step between rows of B, whose columns are adjacent, and to the mask of the columns
+    that exist. Every sum is one chain of fused multiply-adds over p = 0 .. k-1 that starts from 0.
+    Where the tile adds: `again` is negative in the first panel; later the sums are added to what C
+    holds, except that the first `again` rows are left alone and go to the scratch row `spare`.
     """
-    pointer = element_type(tile.dtype).as_pointer()
-    arguments = [pointer, I64, I64, pointer, I64, pointer, I64, I64] + [I64] * tile.masked
-    if tile.adds:
-        arguments += [I1, I64, pointer]
 
     def emit(builder: ir.IRBuilder, values: list[ir.Value]) -> None:
-        a, a_row, a_step, b, b_step, c, c_row, k = values[:8]
-        bits = values[8] if tile.masked else None
-        masks = [_part_mask(builder, part, bits) for part in tile.parts]
-        frame = _Frame(builder, tile, masks, a_row, a_step, b_step)
+        parameters, a, b, c, k, shape, again, spare = values
+        bits = builder.load(advance(builder, shape, 1)) if tile.masked else None
+        frame = _Frame(
+            builder,
+            tile,
+            [_part_mask(builder, part, bits) for part in tile.parts],
+            read(builder, parameters, "a_row"),
+            read(builder, parameters, "a_step"),
+            builder.load(shape),
+        )
         sums = _sums(frame, a, b, k)
-        _store_sums(frame, c, c_row, sums, values[8 + tile.masked :])
+        _store_sums(frame, c, read(builder, parameters, "c_row"), sums, (again, spare))
 
-    return internal_function(module, tile.name, arguments, emit)
+    return internal_function(module, tile.name, KERNEL_ARGUMENTS, emit)
 
 
 def _part_mask(builder: ir.IRBuilder, part: Segment, bits: ir.Value | None) -> ir.Value | None:
@@ -101,7 +106,7 @@ def _sums(frame: _Frame, a: ir.Value, b: ir.Value, k: ir.Value) -> list[ir.Value
     """The sums of one panel, row by row and vector by vector."""
     builder, tile = frame.builder, frame.tile
     pointers = [
-        builder.gep(a, [builder.mul(frame.a_row, integer(row))])
+        advance(builder, a, times(builder, frame.a_row, row)) if row else a
         for row in range(0, tile.rows, _ROWS_PER_POINTER)
     ]
     starts = {part.width: zero(builder, tile.dtype, part.width) for part in tile.parts}
@@ -148,41 +153,47 @@ def _chain_loop(
 def _step(frame: _Frame, state: list[ir.Value]) -> list[ir.Value]:
     """One rank-1 update of the tile."""
     builder, tile = frame.builder, frame.tile
+    item = ITEM_BYTES[tile.dtype]
     count = -(-tile.rows // _ROWS_PER_POINTER)
     b, pointers, sums = state[0], state[1 : 1 + count], state[1 + count :]
     parts = tile.parts
     row = [
-        load(builder, tile.dtype, advance(builder, b, part.offset), part.width, mask)
+        load(builder, tile.dtype, advance(builder, b, part.offset * item), part.width, mask)
         for part, mask in zip(parts, frame.masks)
     ]
     updated = []
     for i in range(tile.rows):
-        place = pointers[i // _ROWS_PER_POINTER]
-        for _ in range(i % _ROWS_PER_POINTER):
-            place = builder.gep(place, [frame.a_row])
-        scalar = builder.load(place)
+        down = [frame.a_row] * (i % _ROWS_PER_POINTER)
+        place = advance(builder, pointers[i // _ROWS_PER_POINTER], *down)
+        scalar = load(builder, tile.dtype, place, 1)
+        factors = {width: broadcast(builder, scalar, width) for width in {p.width for p in parts}}
         for j, part in enumerate(parts):
-            factor = broadcast(builder, scalar, part.width)
-            operands = [factor, row[j], sums[i * len(parts) + j]]
+            operands = [factors[part.width], row[j], sums[i * len(parts) + j]]
             updated.append(fma(builder, tile.dtype, part.width, operands))
-    after = [builder.gep(pointer, [frame.a_step]) for pointer in pointers]
-    return [builder.gep(b, [frame.b_step]), *after, *updated]
+    after = [advance(builder, pointer, frame.a_step) for pointer in pointers]
+    return [advance(builder, b, frame.b_step), *after, *updated]
 
 
 def _store_sums(
-    frame: _Frame, c: ir.Value, c_row: ir.Value, sums: list[ir.Value], more: list[ir.Value]
+    frame: _Frame,
+    c: ir.Value,
+    c_row: ir.Value,
+    sums: list[ir.Value],
+    state: tuple[ir.Value, ir.Value],
 ) -> None:
     """Write the tile, or add it to the totals of earlier panels."""
     builder, tile = frame.builder, frame.tile
+    again, spare = state
+    item = ITEM_BYTES[tile.dtype]
     parts = tile.parts
-    filters = _total_filters(builder, tile, more[0]) if tile.adds else {}
+    filters = _total_filters(builder, tile, again) if tile.adds else {}
+    row = c
     for i in range(tile.rows):
-        row = builder.gep(c, [builder.mul(c_row, integer(i))])
+        target = row
         if tile.adds:
-            skipped = builder.icmp_signed("<", integer(i), more[1])
-            row = builder.select(skipped, more[2], row)
+            target = builder.select(builder.icmp_signed("<", integer(i), again), spare, row)
         for j, (part, mask) in enumerate(zip(parts, frame.masks)):
-            place = advance(builder, row, part.offset)
+            place = advance(builder, target, part.offset * item)
             value = sums[i * len(parts) + j]
             if tile.adds:
                 keep, fill = filters[part.width]
@@ -191,19 +202,20 @@ def _store_sums(
                 total = builder.bitcast(builder.or_(bits, fill), value.type)
                 value = builder.fadd(total, value)
             store(builder, tile.dtype, value, place, part.width, mask)
+        row = advance(builder, row, c_row)
 
 
 def _total_filters(
-    builder: ir.IRBuilder, tile: MicroTile, add: ir.Value
+    builder: ir.IRBuilder, tile: MicroTile, again: ir.Value
 ) -> dict[int, tuple[ir.Value, ir.Value]]:
     """Bit patterns (and, or) by vector width that keep what C holds, or turn it into -0.0.
 
     Adding -0.0 leaves every value as it is, so that one piece of code serves all panels.
     """
     size = 8 * ITEM_BYTES[tile.dtype]
-    keep = builder.sext(add, ir.IntType(size))
+    keep = builder.sext(builder.icmp_signed(">=", again, integer(0)), ir.IntType(size))
     fill = builder.and_(builder.not_(keep), ir.Constant(keep.type, -1 << (size - 1)))
     return {
-        part.width: (broadcast(builder, keep, part.width), broadcast(builder, fill, part.width))
-        for part in tile.parts
+        width: (broadcast(builder, keep, width), broadcast(builder, fill, width))
+        for width in sorted({part.width for part in tile.parts})
     }

@@ -15,15 +15,23 @@ import llvmlite.ir as ir
 
 from irgrad.backends.numba_cpu.llvm import vector_math_erf as error_functions
 from irgrad.backends.numba_cpu.llvm import vector_math_exp as exponentials
+from irgrad.backends.numba_cpu.llvm import vector_math_inverse as inverses
 from irgrad.backends.numba_cpu.llvm import vector_math_log as logarithms
+from irgrad.backends.numba_cpu.llvm import vector_math_power as powers
 from irgrad.backends.numba_cpu.llvm import vector_math_trig as trigonometry
 from irgrad.backends.numba_cpu.llvm.vector_math_builder import FORMATS, Lanes, Vec, vector_types
 
 EMITTERS: MappingProxyType[str, Callable[..., Vec]] = MappingProxyType(
     {
+        "acos": inverses.acos,
+        "asin": inverses.asin,
+        "atan": inverses.atan,
+        "atan2": inverses.atan2,
+        "cbrt": powers.cbrt,
         "cos": trigonometry.cos,
         "cosh": exponentials.cosh,
         "erf": error_functions.erf,
+        "erfc": error_functions.erfc,
         "exp": exponentials.exp,
         "exp2": exponentials.exp2,
         "expm1": exponentials.expm1,
@@ -31,6 +39,8 @@ EMITTERS: MappingProxyType[str, Callable[..., Vec]] = MappingProxyType(
         "log10": logarithms.log10,
         "log1p": logarithms.log1p,
         "log2": logarithms.log2,
+        "pow": powers.power,
+        "rsqrt": powers.rsqrt,
         "sigmoid": exponentials.sigmoid,
         "sin": trigonometry.sin,
         "sinh": exponentials.sinh,

@@ -166,6 +166,10 @@ class Lanes:
         """The correctly rounded square root."""
         return self._intrinsic("llvm.sqrt", x)
 
+    def floor(self, x: Vec) -> Vec:
+        """The largest integer not above x, as a float."""
+        return self._intrinsic("llvm.floor", x)
+
     def _intrinsic(self, name: str, *operands: Vec | float) -> Vec:
         symbol = f"{name}.v{self.width}{self.fmt.name}"
         function = self.module.globals.get(symbol)
@@ -230,9 +234,9 @@ class Lanes:
             "!=", self.builder.bitcast(condition.value, word), word(0)
         )
 
-    def with_format(self, name: str) -> Lanes:
-        """The same builder and lane count for another element format."""
-        return Lanes(self.module, self.builder, FORMATS[name], self.width)
+    def ordered(self, a: Vec, b: Vec) -> Vec:
+        """Whether neither lane is NaN."""
+        return Vec(self, self.builder.fcmp_ordered("ord", a.value, b.value))
 
 
 def vector_types(fmt: Format, width: int) -> tuple[ir.VectorType, ir.VectorType]:

@@ -66,7 +66,7 @@ SINH_LIMIT = {"f32": 90.0, "f64": 711.0}
 def exp(m: Lanes, x: Vec) -> Vec:
     """e**x."""
     shifted, r = _reduce(m, _clamp(m, x, EXP_RANGE), 2 * m.fmt.bias)
-    return _scale_wide(m, _expm1_poly(m, r) + 1.0, shifted)
+    return scale_wide(m, _expm1_poly(m, r) + 1.0, shifted)
 
 
 def exp_normal(m: Lanes, x: Vec) -> Vec:
@@ -78,25 +78,30 @@ def exp_normal(m: Lanes, x: Vec) -> Vec:
 
 def exp2(m: Lanes, x: Vec) -> Vec:
     """2**x."""
+    shifted, r = _reduce_exp2(m, x)
+    return scale_wide(m, m.fma(r, m.horner(r, EXP2[m.fmt.name]), 1.0), shifted)
+
+
+def exp2_pair(m: Lanes, x: Vec, low: Vec) -> Vec:
+    """2**(x + low) for a low part below the last digit of x."""
+    shifted, high = _reduce_exp2(m, x)
+    r = high + low
+    lost = low - (r - high)
+    p = m.fma(r, m.horner(r, EXP2[m.fmt.name]), lost * LN2_HIGH[m.fmt.name])
+    return scale_wide(m, p + 1.0, shifted)
+
+
+def _reduce_exp2(m: Lanes, x: Vec) -> tuple[Vec, Vec]:
+    """(s, r) with x = n + r, |r| <= 1/2; the low bits of s hold n + 2*bias."""
     x = _clamp(m, x, EXP2_RANGE)
     shift = m.fmt.round_shift + 2 * m.fmt.bias
     shifted = x + shift
-    r = x - (shifted - shift)
-    return _scale_wide(m, m.fma(r, m.horner(r, EXP2[m.fmt.name]), 1.0), shifted)
+    return shifted, x - (shifted - shift)
 
 
 def expm1(m: Lanes, x: Vec) -> Vec:
     """e**x - 1, accurate near 0: 2 * (2**(n-1) * expm1(r) + (2**(n-1) - 1/2))."""
-    name = m.fmt.name
-    shift = m.fmt.round_shift + (m.fmt.bias - 1)
-    bounded = _clamp(m, x, EXPM1_RANGE)
-    shifted = m.fma(bounded, LOG2_E, shift)
-    n = shifted - shift
-    # The first difference is exact; its small part joins the small terms of the polynomial.
-    high = m.fma(n, -LN2_HIGH[name], bounded)
-    low = n * -LN2_LOW[name]
-    r = high + low
-    p = high + m.fma(r * r, m.horner(r, EXPM1[name]), low)
+    shifted, p = expm1_accurate(m, _clamp(m, x, EXPM1_RANGE), 0.0, m.fmt.bias - 1)
     half = _power_of_two(m, shifted)
     y = m.fma(half, p, half - 0.5)
     return m.select(m.abs(x) < EXPM1_TINY[m.fmt.name], x, y + y)
@@ -121,9 +126,9 @@ def tanh(m: Lanes, x: Vec) -> Vec:
     One correction step of q with the residual of the unrounded t + 2.
     """
     y = m.minimum(TANH_LIMIT[m.fmt.name], m.abs(x))
-    shifted, r = _reduce(m, y + y, m.fmt.bias)
+    shifted, p = expm1_accurate(m, y + y, 0.0, m.fmt.bias)
     power = _power_of_two(m, shifted)
-    t = m.fma(power, _expm1_poly(m, r), power - 1.0)
+    t = m.fma(power, p, power - 1.0)
     inverse = 1.0 / (t + 2.0)
     q = t * inverse
     residual = m.fma(-q, t, m.fma(q, -2.0, t))
@@ -149,7 +154,7 @@ def _half_exp(m: Lanes, magnitude: Vec) -> Vec:
     """e**x / 2 for x >= 0, infinite only where it overflows itself."""
     x = m.minimum(SINH_LIMIT[m.fmt.name], magnitude)
     shifted, r = _reduce(m, x, 2 * m.fmt.bias - 1)
-    return _scale_wide(m, _expm1_poly(m, r) + 1.0, shifted)
+    return scale_wide(m, _expm1_poly(m, r) + 1.0, shifted)
 
 
 def _clamp(m: Lanes, x: Vec, bounds: dict[str, tuple[float, float]]) -> Vec:
@@ -167,6 +172,21 @@ def _reduce(m: Lanes, x: Vec, bias: int) -> tuple[Vec, Vec]:
     return shifted, m.fma(n, -LN2_LOW[m.fmt.name], r)
 
 
+def expm1_accurate(m: Lanes, x: Vec, low: Vec | float, bias: int) -> tuple[Vec, Vec]:
+    """(s, p) with e**(x + low) = 2**n * (1 + p); the low bits of s hold n + bias.
+
+    x - n*ln2_high is exact; the small parts join the small terms of the polynomial.
+    """
+    name = m.fmt.name
+    shift = m.fmt.round_shift + bias
+    shifted = m.fma(x, LOG2_E, shift)
+    n = shifted - shift
+    high = m.fma(n, -LN2_HIGH[name], x)
+    low = m.fma(n, -LN2_LOW[name], low)
+    r = high + low
+    return shifted, high + m.fma(r * r, m.horner(r, EXPM1[name]), low)
+
+
 def _expm1_poly(m: Lanes, r: Vec) -> Vec:
     """expm1(r) on the reduced range."""
     return m.fma(r * r, m.horner(r, EXPM1[m.fmt.name]), r)
@@ -177,7 +197,7 @@ def _power_of_two(m: Lanes, shifted: Vec) -> Vec:
     return m.real(m.bits(shifted) << m.fmt.fraction)
 
 
-def _scale_wide(m: Lanes, p: Vec, shifted: Vec) -> Vec:
+def scale_wide(m: Lanes, p: Vec, shifted: Vec) -> Vec:
     """p * 2**n from an s whose low bits hold n + 2*bias.
 
     Two factors of half the exponent each: the first product is exact, so results overflow and

@@ -45,7 +45,7 @@ DENORMAL_SCALE = {"f32": 23, "f64": 52}
 
 def log(m: Lanes, x: Vec) -> Vec:
     """The natural logarithm; -inf at 0, NaN below."""
-    e, f = _split(m, x)
+    e, f = split(m, x)
     return _specials(m, x, _log_sum(m, e, f))
 
 
@@ -60,10 +60,10 @@ def log1p_finite(m: Lanes, x: Vec, u: Vec) -> Vec:
     """log(u) for the rounded u = 1 + x, finite and > 0: f = x/2**e + (1/2**e - 1) keeps x's digits."""
     fmt = m.fmt
     word = m.bits(u) + (fmt.one - START[fmt.name])
-    exponent = word & ((1 << fmt.bits) - (1 << fmt.fraction))
+    field = word & ((1 << fmt.bits) - (1 << fmt.fraction))
     # 2**-e may be denormal, so its bits are made four times larger.
-    inverse = m.real(2 * fmt.one + (2 << fmt.fraction) - exponent) * 0.25
-    return _log_sum(m, _exponent(m, word), m.fma(x, inverse, inverse - 1.0))
+    inverse = m.real(2 * fmt.one + (2 << fmt.fraction) - field) * 0.25
+    return _log_sum(m, exponent(m, word), m.fma(x, inverse, inverse - 1.0))
 
 
 def softplus(m: Lanes, x: Vec) -> Vec:
@@ -74,30 +74,30 @@ def softplus(m: Lanes, x: Vec) -> Vec:
 
 def log2(m: Lanes, x: Vec) -> Vec:
     """The logarithm of base 2, exact at powers of two; -inf at 0, NaN below."""
-    e, f = _split(m, x)
+    e, f = split(m, x)
     return _specials(m, x, e + _log1p_times(m, f, LOG2_E))
 
 
 def log10(m: Lanes, x: Vec) -> Vec:
     """The logarithm of base 10; -inf at 0, NaN below."""
-    e, f = _split(m, x)
+    e, f = split(m, x)
     high, low = LOG10_2[m.fmt.name]
     y = _log1p_times(m, f, LOG10_E)
     return _specials(m, x, m.fma(e, high, m.fma(e, low, y)))
 
 
-def _split(m: Lanes, x: Vec) -> tuple[Vec, Vec]:
+def split(m: Lanes, x: Vec) -> tuple[Vec, Vec]:
     """(e, f) of a positive finite x, the exponent e as a float."""
     fmt = m.fmt
     scale = DENORMAL_SCALE[fmt.name]
     small = x < fmt.smallest_normal
     word = m.bits(m.select(small, x * 2.0**scale, x)) + (fmt.one - START[fmt.name])
     mantissa = (word & ((1 << fmt.fraction) - 1)) + START[fmt.name]
-    e = _exponent(m, word)
+    e = exponent(m, word)
     return m.select(small, e - float(scale), e), m.real(mantissa) - 1.0
 
 
-def _exponent(m: Lanes, word: Vec) -> Vec:
+def exponent(m: Lanes, word: Vec) -> Vec:
     """The exponent field of the bits `word` (sign bit clear), less the bias, as a float."""
     fmt = m.fmt
     offset = 2.0**fmt.fraction

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...ops.build import Expr
+from ..numbers import negated, rounded_product, wrapped
 from ..pattern import Const, Var, op
 from ..predicates import (
     finite,
@@ -11,7 +12,6 @@ from ..predicates import (
     normal_inverse,
     normal_product,
     power_of_two,
-    rounded_product,
     signed,
     single_use,
 )
@@ -21,7 +21,7 @@ x, y, c, d = Var("x"), Var("y"), Const(name="c"), Const(name="d")
 
 
 def _times_negated(m: Match) -> Expr:
-    return m["x"] * -m.number("c")
+    return m["x"] * negated(m.number("c"), m["x"].dtype)
 
 
 def _over_negated(m: Match) -> Expr:
@@ -33,8 +33,7 @@ def _times_both(m: Match) -> Expr:
 
 
 def _wrapped_sum(m: Match) -> Expr:
-    total = m["c"].dtype.numpy.type(m.number("c") + m.number("d"))
-    return m["x"] + int(total)
+    return m["x"] + wrapped(int(m.number("c") + m.number("d")), m["x"].dtype)
 
 
 ADD_RULES = (

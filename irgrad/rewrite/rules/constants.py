@@ -7,21 +7,21 @@ comparisons, casts and selection, which are correctly rounded; other functions a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from ...ir.dims import Size, product
 from ...ir.graph import Graph
-from ...ir.types import DType
 from ...ops.build import Expr, as_scalar
 from ...ops.registry import REGISTRY
+from ..numbers import Number, repeated_product, repeated_sum
 from ..pattern import op, same_number
 from ..predicates import all_one, at_least_one
 from ..rule import Match, Predicate, Rule
 
-Number = bool | int | float
 EXACT_OPS = (
     "neg", "add", "sub", "mul", "div", "abs", "sign", "floor", "ceil", "round",
     "trunc", "maximum", "minimum", "relu", "scale_or_zero", "sqrt", "reciprocal", "square",
@@ -41,7 +41,7 @@ PICKS = ("reduce_max", "reduce_min", "reduce_any", "reduce_all")
 class _NoRegions:
     """The environment of ops without regions or symbolic sizes."""
 
-    dims: dict[str, int] = {}
+    dims: Mapping[str, int] = MappingProxyType({})
 
     def run(self, graph: Graph, arguments: Sequence[np.ndarray]) -> list[np.ndarray]:
         """No op that is folded holds a region."""
@@ -93,50 +93,6 @@ def _reduced(m: Match) -> Size:
 def _some(m: Match) -> bool:
     (x,) = m.operands("root")
     return at_least_one([x.shape[axis] for axis in m.attr("root", "axes")])
-
-
-def repeated_sum(value: Number, count: Size, dtype: DType) -> Number | None:
-    """The sum of `count` equal numbers where it is the same in every order of summation, else None.
-
-    Integers wrap around. A float m * 2**e with odd m has exact partial sums while k*|m| stays
-    within the significand; sums of -0.0 depend on the start of the accumulation and are left.
-    """
-    if not isinstance(count, int):
-        return None
-    if count == 0:
-        return as_scalar(0, dtype)
-    if dtype.is_integer:
-        return wrapped(int(value) * count, dtype)
-    if not math.isfinite(value):
-        return value
-    if value == 0:
-        return value if same_number(value, 0.0) else None
-    mantissa, _ = float(value).as_integer_ratio()
-    odd = abs(mantissa) // (mantissa & -mantissa)
-    digits = np.finfo(dtype.numpy).nmant + 1
-    total = float(value) * count
-    if odd * count > 2**digits or abs(total) > float(np.finfo(dtype.numpy).max):
-        return None
-    return as_scalar(total, dtype)
-
-
-def repeated_product(value: Number, count: Size, dtype: DType) -> Number | None:
-    """The product of `count` equal numbers for integers, 0.0 and 1.0; None for the others."""
-    if not isinstance(count, int):
-        return None
-    if count == 0:
-        return as_scalar(1, dtype)
-    if dtype.is_integer:
-        modulus = 1 << (8 * dtype.itemsize)
-        return wrapped(pow(int(value), count, modulus), dtype)
-    return value if value == 1 or same_number(value, 0.0) else None
-
-
-def wrapped(value: int, dtype: DType) -> int:
-    """An integer reduced to the range of `dtype`."""
-    modulus = 1 << (8 * dtype.itemsize)
-    value %= modulus
-    return value - modulus if dtype.kind == "i" and value >= modulus // 2 else value
 
 
 def _folded_sum(m: Match) -> Number | None:

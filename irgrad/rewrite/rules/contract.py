@@ -70,15 +70,16 @@ def _nothing_to_sum(m: Match) -> bool:
 
 
 def _outer(m: Match) -> Expr:
-    """The operands, batch axes first and contracted axes dropped, repeated and multiplied."""
+    """The operands without contracted axes and with batch axes first, repeated and multiplied."""
     result = m["root"]
     factors = []
     for name, side in (("x", "lhs"), ("y", "rhs")):
         value = m[name]
         batch, contract = _taken(m, "root", side)
         free = free_axes(value.type.rank, batch, contract)
-        moved = transpose(value, (*batch, *free, *contract))
-        moved = reshape(moved, moved.shape[: len(batch) + len(free)])
+        kept = [axis for axis in range(value.type.rank) if axis not in contract]
+        moved = reshape(value, [value.shape[axis] for axis in kept])
+        moved = transpose(moved, [kept.index(axis) for axis in (*batch, *free)])
         first = len(batch) if side == "lhs" else result.type.rank - len(free)
         dims = (*range(len(batch)), *range(first, first + len(free)))
         factors.append(broadcast(moved, result.shape, dims))

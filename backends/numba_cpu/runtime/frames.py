@@ -1,0 +1,68 @@
+"""Frames: the context and the scratch memory of one call in flight."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+
+from .door import FRAME_HEADER
+
+ALIGNMENT = 64
+POOL_BYTES = 64 << 20
+POOL_FRAMES = 16
+
+
+class Context(ctypes.Structure):
+    """The irg_ctx of the entry: the record of a failed check, and the table of services."""
+
+    _fields_ = [
+        ("status", ctypes.c_int64),
+        ("check", ctypes.c_int64),
+        ("position", ctypes.c_int64),
+        ("parallel_for", ctypes.c_void_p),
+        ("lapack", ctypes.c_void_p),
+    ]
+
+
+class Frame:
+    """One block of memory: an irg_ctx at `address`, the arena `FRAME_HEADER` bytes later."""
+
+    __slots__ = ("_memory", "address")
+
+    def __init__(self, arena_bytes: int) -> None:
+        self._memory = np.empty(FRAME_HEADER + arena_bytes + ALIGNMENT, dtype=np.uint8)
+        start = self._memory.__array_interface__["data"][0]
+        self.address = -(-start // ALIGNMENT) * ALIGNMENT
+        ctypes.memset(self.address, 0, FRAME_HEADER)
+
+    def take_failure(self) -> tuple[int, int]:
+        """The number and the flat position of the check that failed; clears the record."""
+        context = Context.from_address(self.address)
+        failure = int(context.check), int(context.position)
+        ctypes.memset(self.address, 0, FRAME_HEADER)
+        return failure
+
+
+class FramePool:
+    """Frames that no call uses, at most POOL_FRAMES of them and POOL_BYTES in all, but one always.
+
+    `free` is taken from and added to by `pop` and `append` alone, which are atomic.
+    """
+
+    def __init__(self, arena_bytes: int) -> None:
+        self.arena_bytes = arena_bytes
+        self.limit = max(1, min(POOL_FRAMES, POOL_BYTES // (arena_bytes + FRAME_HEADER)))
+        self.free: list[Frame] = []
+
+    def take(self) -> Frame:
+        """A free frame, or a new one."""
+        try:
+            return self.free.pop()
+        except IndexError:
+            return Frame(self.arena_bytes)
+
+    def give(self, frame: Frame) -> None:
+        """Hand a frame back."""
+        if len(self.free) < self.limit:
+            self.free.append(frame)

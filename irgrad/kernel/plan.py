@@ -1,0 +1,264 @@
+"""The memory plan: which buffers share memory, and where in the arena each of them lies.
+
+Values are numbered storages. Two buffers of one kernel call that share memory become one parameter
+of the kernel, so that parameters never alias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from .ir import (
+    Accumulate,
+    Affine,
+    Buffer,
+    Contract,
+    For,
+    Kernel,
+    Load,
+    Reduce,
+    Statement,
+    Store,
+    walk,
+)
+
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One kernel call on storages: reads and writes in the order of the kernel's parameters."""
+
+    kernel: Kernel
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+
+
+def can_share(kernel: Kernel, read: str, write: str) -> bool:
+    """Whether `write` may lie in the memory of `read`: each element is read, if at all, at the very
+    point that later stores it, and by no statement after the one that stores it."""
+    a, b = kernel.buffer(read), kernel.buffer(write)
+    if (a.dtype, a.size) != (b.dtype, b.size) or b.access != "write":
+        return False
+    stores = [s for s in walk(kernel.body) if isinstance(s, Store) and s.buffer == write]
+    if len(stores) != 1:
+        return False
+    loads = [s for s in walk(kernel.body) if isinstance(s, Load) and s.buffer == read]
+    if any(isinstance(s, Contract) and read in (s.lhs, s.rhs) for s in walk(kernel.body)):
+        return False
+    if any(load.at != stores[0].at for load in loads):
+        return False
+    return _injective(kernel, stores[0].at) and not _read_after(kernel.body, read, stores[0])
+
+
+def _injective(kernel: Kernel, at: Affine) -> bool:
+    """Whether the store names every loop index around it, so that no point is stored twice."""
+    return _indices_around(kernel.body, at)
+
+
+def _indices_around(body: tuple[Statement, ...], at: Affine) -> bool:
+    """Whether every loop of more than one turn that holds a store at `at` has a coefficient there."""
+    for statement in body:
+        if isinstance(statement, For | Reduce | Contract):
+            holds = any(isinstance(s, Store) and s.at == at for s in walk(statement.body))
+            if not holds:
+                continue
+            if isinstance(statement, For | Reduce):
+                if statement.extent > 1 and not at.coefficient(statement.index):
+                    return False
+                if not _indices_around(statement.body, at):
+                    return False
+    return True
+
+
+def _read_after(body: tuple[Statement, ...], read: str, store: Store) -> bool:
+    """Whether a load of `read` follows the store in program order."""
+    seen = False
+    for statement in walk(body):
+        if statement is store:
+            seen = True
+        elif seen and isinstance(statement, Load) and statement.buffer == read:
+            return True
+    return False
+
+
+def merge_buffers(kernel: Kernel, merges: Mapping[str, str]) -> Kernel:
+    """The kernel with each written buffer of `merges` renamed to the read one it shares memory with."""
+    if not merges:
+        return kernel
+    shared = set(merges.values())
+    buffers = tuple(
+        replace(b, access="update") if b.name in shared else b
+        for b in kernel.buffers
+        if b.name not in merges
+    )
+    return replace(kernel, buffers=buffers, body=_rename(kernel.body, merges))
+
+
+def _rename(body: tuple[Statement, ...], names: Mapping[str, str]) -> tuple[Statement, ...]:
+    result: list[Statement] = []
+    for statement in body:
+        if isinstance(statement, Store | Accumulate | Load):
+            result.append(
+                replace(statement, buffer=names.get(statement.buffer, statement.buffer))
+            )
+        elif isinstance(statement, For | Reduce | Contract):
+            result.append(replace(statement, body=_rename(statement.body, names)))
+        else:
+            result.append(statement)
+    return tuple(result)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The plan of a sequence of steps.
+
+    kernels: of each step, with shared buffers merged. home: for each storage the storage whose
+    memory it uses (itself where it has its own). offsets: in the arena, for storages that live
+    there. local_offsets: for each step, of the kernel's local buffers. arena_bytes: total.
+    """
+
+    kernels: tuple[Kernel, ...]
+    home: Mapping[int, int]
+    offsets: Mapping[int, int]
+    local_offsets: tuple[tuple[int, ...], ...]
+    arena_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Storages:
+    """What a plan is about.
+
+    sizes: bytes of each storage. types: dtype and shape, compared between a donated input and the
+    result that takes its memory. outside: storages that the caller provides (inputs and results),
+    which take no arena memory. donated: inputs that may be overwritten. results: storages that
+    leave the function.
+    """
+
+    sizes: Mapping[int, int]
+    types: Mapping[int, object]
+    outside: frozenset[int]
+    donated: tuple[int, ...]
+    results: frozenset[int]
+
+
+def plan_memory(steps: Sequence[Step], storages: Storages, first_write: int) -> Layout:
+    """Plan all storages of a sequence of steps; donated inputs are written from `first_write` on."""
+    planner = _Planner(steps, storages, first_write)
+    kernels = tuple(planner.share(position) for position in range(len(steps)))
+    offsets, local_offsets, total = _place(steps, storages, planner.home)
+    return Layout(kernels, planner.home, offsets, local_offsets, total)
+
+
+class _Planner:
+    """Decides step by step which memory each result takes over."""
+
+    def __init__(self, steps: Sequence[Step], storages: Storages, first_write: int) -> None:
+        self.steps = steps
+        self.storages = storages
+        self.first_write = first_write
+        self.home = {storage: storage for storage in storages.sizes}
+        self.free = list(storages.donated)
+        self.last: dict[int, int] = {}
+        for position, step in enumerate(steps):
+            for storage in step.reads + step.writes:
+                self.last[storage] = position
+
+    def share(self, position: int) -> Kernel:
+        """Give each result of a step memory to take over where it can; the step's kernel then."""
+        step = self.steps[position]
+        merges: dict[str, str] = {}
+        written = step.kernel.buffers[len(step.reads) : len(step.reads) + len(step.writes)]
+        for buffer, storage in zip(written, step.writes):
+            pick = self._donation if storage in self.storages.results else self._dying
+            partner = pick(position, buffer.name, storage, merges)
+            if partner is None:
+                continue
+            root = self.home[partner]
+            self.home[storage] = root
+            self.last[root] = max(self.last.get(root, position), self.last[storage])
+            if partner in step.reads:
+                merges[buffer.name] = step.kernel.buffers[step.reads.index(partner)].name
+        return merge_buffers(step.kernel, merges)
+
+    def _donation(
+        self, position: int, write: str, result: int, merges: Mapping[str, str]
+    ) -> int | None:
+        """The donated input that a result may overwrite, preferably one that the step reads."""
+        if position < self.first_write:
+            return None
+        step = self.steps[position]
+        for storage in sorted(self.free, key=lambda s: s not in step.reads):
+            if self.storages.types[storage] != self.storages.types[result]:
+                continue
+            if self.last.get(storage, -1) > position:
+                continue
+            if storage in step.reads and not self._sharable(step, storage, write, merges):
+                continue
+            self.free.remove(storage)
+            return storage
+        return None
+
+    def _dying(
+        self, position: int, write: str, result: int, merges: Mapping[str, str]
+    ) -> int | None:
+        """An arena storage that this step reads last and whose memory its result can take over."""
+        step = self.steps[position]
+        for storage in step.reads:
+            root = self.home[storage]
+            if root in self.storages.outside or self.last[root] > position:
+                continue
+            if self._sharable(step, storage, write, merges):
+                return storage
+        return None
+
+    def _sharable(self, step: Step, storage: int, write: str, merges: Mapping[str, str]) -> bool:
+        name = step.kernel.buffers[step.reads.index(storage)].name
+        return name not in merges.values() and can_share(step.kernel, name, write)
+
+
+def _place(
+    steps: Sequence[Step], storages: Storages, home: Mapping[int, int]
+) -> tuple[dict[int, int], tuple[tuple[int, ...], ...], int]:
+    """Arena offsets: largest first, each at the lowest place free during its life."""
+    spans: dict[object, tuple[int, int, int]] = {}
+    for position, step in enumerate(steps):
+        for storage in step.reads + step.writes:
+            root = home[storage]
+            if root in storages.outside:
+                continue
+            start, _, _ = spans.get(root, (position, position, 0))
+            spans[root] = (start, position, storages.sizes[root])
+        for buffer in step.kernel.buffers:
+            if buffer.access == "local":
+                size = buffer.size * _itemsize(buffer)
+                spans[position, buffer.name] = (position, position, size)
+    placed: dict[object, int] = {}
+    total = 0
+    for key in sorted(spans, key=lambda k: (-spans[k][2], spans[k][0], str(k))):
+        start, end, size = spans[key]
+        size = -(-max(size, 1) // ALIGNMENT) * ALIGNMENT
+        busy = sorted(
+            (placed[other], placed[other] + -(-max(spans[other][2], 1) // ALIGNMENT) * ALIGNMENT)
+            for other in placed
+            if spans[other][0] <= end and start <= spans[other][1]
+        )
+        at = 0
+        for low, high in busy:
+            if at + size <= low:
+                break
+            at = max(at, high)
+        placed[key] = at
+        total = max(total, at + size)
+    offsets = {storage: placed[root] for storage, root in home.items() if root in placed}
+    local = tuple(
+        tuple(placed[i, b.name] for b in step.kernel.buffers if b.access == "local")
+        for i, step in enumerate(steps)
+    )
+    return offsets, local, total
+
+
+def _itemsize(buffer: Buffer) -> int:
+    return {"bool": 1, "i8": 1, "u8": 1, "i16": 2, "u16": 2, "f16": 2, "bf16": 2, "i32": 4,
+            "u32": 4, "f32": 4, "c128": 16}.get(buffer.dtype, 8)

@@ -1,0 +1,111 @@
+"""What a backend is, and how the installed ones are found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import entry_points
+from typing import NoReturn, Protocol
+
+import numpy as np
+
+from ..errors import BackendError
+from ..ir.graph import Graph
+from ..kernel.program import Program, Result
+from .options import Options
+
+GROUP = "irgrad.backends"
+INSTALL = "install irgrad with pip (in a checkout: pip install -e .)"
+
+
+@dataclass(frozen=True, slots=True)
+class BoundRun:
+    """A call whose arrays are fixed.
+
+    run: computes the results in place, gives 0, or another number where a check failed. fail: raises
+    the CheckError of the run that just failed. keep: what must live as long as `run`.
+    """
+
+    run: Callable[[], int]
+    fail: Callable[[], NoReturn]
+    keep: tuple[object, ...] = ()
+
+
+class Executable(Protocol):
+    """A compiled graph. Any number of threads may call it at once."""
+
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes of scratch memory that one call uses."""
+        ...
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Compile time by phase."""
+        ...
+
+    def call(self, arguments: tuple[object, ...]) -> Sequence[np.ndarray] | None:
+        """Run on the arguments of the graph (captures excluded) and give its results in order.
+
+        None, with nothing run, where an argument is not an ndarray of exactly its input's dtype and
+        shape, contiguous and aligned (writeable where donated), where donated memory overlaps
+        another input, or where a capture no longer has its type. Raises CheckError where a check of
+        the graph fails.
+        """
+        ...
+
+    def results(self, arguments: Sequence[np.ndarray]) -> tuple[Result, ...]:
+        """Where each result of a call on such arguments comes from, and its shape and dtype."""
+        ...
+
+    def bind(self, arguments: tuple[np.ndarray, ...], leaves: Sequence[np.ndarray]) -> BoundRun:
+        """Fix the arguments, which `call` would take, and the arrays that receive the results."""
+        ...
+
+    def source(self, form: str, kernel: str) -> str:
+        """The code of one kernel as "llvm" or "asm" text; ArgumentError for another form."""
+        ...
+
+
+class Backend(Protocol):
+    """Turns a graph into an Executable.
+
+    name: the target that it serves. lowers: whether it wants a lowered program; else it runs the
+    graph itself and gets None.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def lowers(self) -> bool: ...
+
+    def compile(self, program: Program | None, graph: Graph, options: Options) -> Executable:
+        """Compile an optimised graph, of which `program` is the lowered form."""
+        ...
+
+
+def installed_backends() -> list[str]:
+    """The names of the targets that can be asked for."""
+    return sorted({entry.name for entry in entry_points(group=GROUP)})
+
+
+@lru_cache(maxsize=None)
+def find_backend(target: str) -> Backend:
+    """The backend of a target.
+
+    Raises BackendError that names the installed ones where there is none of that name, or where it
+    cannot be imported.
+    """
+    found = [entry for entry in entry_points(group=GROUP) if entry.name == target]
+    if not found:
+        names = ", ".join(installed_backends())
+        hint = f"installed: {names}" if names else f"none is installed; {INSTALL}"
+        raise BackendError(f"target: expected the name of a backend, got {target!r} ({hint})")
+    try:
+        return found[0].load()
+    except ImportError as error:
+        raise BackendError(
+            f"target {target!r}: expected an importable backend, got {error}; {INSTALL}"
+        ) from error

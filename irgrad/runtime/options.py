@@ -1,0 +1,80 @@
+"""The options of a compile."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ..errors import ArgumentError
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to compile.
+
+    emit: the form that kernels are compiled from. numerics: the highest class of rewrites, "exact",
+    "stable" or "approximate". strict: widening a float array is an error. check: "all" compares
+    each pass and each kernel with the interpreter. debug_nan: look for NaN in kernels. max_retraces:
+    how often one jitted function may be compiled again. memory_budget: bytes, None for no bound.
+    arch: the processor that code is for. profile: the name of the tuning profile.
+
+    Raises ArgumentError for values that are not known or that this version does not have.
+    """
+
+    emit: str = "llvm"
+    numerics: str = "stable"
+    strict: bool = False
+    check: str = "none"
+    debug_nan: bool = False
+    max_retraces: int = 64
+    memory_budget: int | None = None
+    arch: str = "native"
+    profile: str = "default"
+
+    def __post_init__(self) -> None:
+        _expect("emit", self.emit, ("llvm",))
+        _expect("numerics", self.numerics, ("exact", "stable", "approximate"))
+        _expect("strict", self.strict, (False, True))
+        _expect("check", self.check, ("none", "all"))
+        _expect("debug_nan", self.debug_nan, (False,))
+        _expect("memory_budget", self.memory_budget, (None,))
+        _expect("arch", self.arch, ("native",))
+        _expect("profile", self.profile, ("default",))
+        if type(self.max_retraces) is not int or self.max_retraces < 0:
+            raise ArgumentError(
+                f"option max_retraces: expected an integer >= 0, got {self.max_retraces!r}"
+            )
+
+
+def _expect(name: str, value: object, known: tuple[object, ...]) -> None:
+    """Raise ArgumentError unless `value` is one of the known values, types included."""
+    if not any(type(value) is type(one) and value == one for one in known):
+        listed = " or ".join(repr(one) for one in known)
+        raise ArgumentError(f"option {name}: expected {listed}, got {value!r}")
+
+
+def make_options(function: str, given: Mapping[str, Any]) -> Options:
+    """The options given by keyword to `function`, where `options` may be an Options as a whole.
+
+    Raises ArgumentError for a name that is no option, naming the nearest one.
+    """
+    rest = dict(given)
+    base = rest.pop("options", None)
+    if base is not None:
+        if not isinstance(base, Options) or rest:
+            raise ArgumentError(
+                f"{function}: expected options as an Options, alone, or as keywords, got "
+                f"{type(base).__name__} and {sorted(rest)}"
+            )
+        return base
+    known = [field.name for field in fields(Options)]
+    for name in rest:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ArgumentError(
+                f"{function}: expected options among {', '.join(known)}, got {name!r}{hint}"
+            )
+    return Options(**rest)

@@ -1,0 +1,526 @@
+"""Functions that act on each element: those of the op registry, and compositions of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ...errors import ArgumentError, DTypeError
+from ...ir.types import BOOL, F64, DType, TensorType
+from ...ops.build import Expr
+from ...ops.record import OpDef
+from ...ops.registry import REGISTRY
+from ..context import Trace
+from ..dispatch import refuse, traced
+from ..promotion import Loop, inexact, ufunc_loop
+from ..tracer import Tracer
+from .operands import (
+    Number,
+    as_dtype,
+    broadcast_shapes,
+    common_dtype,
+    fit,
+    kind_of,
+    operands,
+    spread,
+)
+
+# What NumPy's loops for bool compute, for ops that are not defined on bool.
+_ON_BOOL: Mapping[str, str] = MappingProxyType({
+    "add": "logical_or",
+    "mul": "logical_and",
+    "bitwise_and": "logical_and",
+    "bitwise_or": "logical_or",
+    "bitwise_xor": "logical_xor",
+})
+_IDENTITY_ON_WHOLE = frozenset({"floor", "ceil", "trunc", "abs"})
+_FIXED_ON_WHOLE: Mapping[str, bool] = MappingProxyType(
+    {"isnan": False, "isinf": False, "isfinite": True}
+)
+
+
+def _apply(t: Trace, ufunc: np.ufunc, op: str, *xs: Any) -> Tracer:
+    """One elementwise op of the registry with the promotion of the NumPy ufunc of that meaning."""
+    given = operands(t, *xs)
+    loop = ufunc_loop(ufunc, tuple(kind_of(x) for x in given))
+    shape = broadcast_shapes(ufunc.__name__, [x.type for x in given])
+    exprs = [fit(t, x, dtype, shape) for x, dtype in zip(given, loop.operands)]
+    return t.wrap(_emit(t, op, exprs, loop), loop.weak)
+
+
+def _emit(t: Trace, op: str, exprs: list[Expr], loop: Loop) -> Expr:
+    """The op on operands in the dtype of NumPy's loop, which may be one that the op lacks."""
+    first = exprs[0]
+    if not first.dtype.is_float:
+        if op in _FIXED_ON_WHOLE:
+            return t.builder.constant(_FIXED_ON_WHOLE[op], TensorType(BOOL, first.shape))
+        if op in _IDENTITY_ON_WHOLE and (first.dtype is BOOL or op != "abs"):
+            return first
+        if op == "square":
+            return first.op("mul", first) if first.dtype is not BOOL else first
+        if first.dtype is BOOL:
+            op = _ON_BOOL.get(op, op)
+    return t.builder.one(op, *exprs)
+
+
+def _registry_function(name: str, ufunc: np.ufunc, op: OpDef) -> Callable[..., Any]:
+    """The traced function of a registry op that is a NumPy ufunc."""
+
+    def function(t: Trace, /, *xs: Any, out: None = None, dtype: Any = None) -> Tracer:
+        refuse(name, out=out, dtype=dtype)
+        if len(xs) != ufunc.nin:
+            raise ArgumentError(f"{name}: expected {ufunc.nin} operands, got {len(xs)}")
+        return _apply(t, ufunc, op.name, *xs)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"As numpy.{ufunc.__name__}, elementwise."
+    return traced(ufunc)(function)
+
+
+def registry_functions() -> dict[str, Callable[..., Any]]:
+    """A function for each NumPy name of an elementwise op that is a ufunc of one result."""
+    found: dict[str, Callable[..., Any]] = {}
+    for op in REGISTRY.values():
+        for name in op.numpy if op.family == "elementwise" else ():
+            ufunc = getattr(np, name, None)
+            if isinstance(ufunc, np.ufunc) and ufunc.nout == 1:
+                found[name] = _registry_function(name, ufunc, op)
+    return found
+
+
+def op_function(name: str) -> Callable[[Any], Any]:
+    """A function of one float operand that NumPy lacks, from its op; integers become float64."""
+
+    def outside(x: Any) -> Any:
+        array = np.asarray(x)
+        array = array.astype(array.dtype if array.dtype.kind == "f" else np.float64)
+        (result,) = REGISTRY[name].evaluate([array], {}, None)  # type: ignore[arg-type]
+        return result[()]
+
+    @traced(outside)
+    def function(t: Trace, x: Any) -> Tracer:
+        traced_x = t.lift(x)
+        converted = t.convert(traced_x, inexact(traced_x.type.dtype))
+        return t.wrap(converted.op(name), traced_x.weak)
+
+    function.__name__ = function.__qualname__ = name
+    return function
+
+
+erf, erfc, sigmoid = op_function("erf"), op_function("erfc"), op_function("sigmoid")
+softplus, relu, rsqrt = op_function("softplus"), op_function("relu"), op_function("rsqrt")
+
+
+@traced(lambda x: x)
+def stop_gradient(t: Trace, x: Any) -> Tracer:
+    """The value itself, with derivative zero."""
+    traced_x = t.lift(x)
+    return t.wrap(traced_x.expr.op("stop_gradient"), traced_x.weak)
+
+
+# -- conversion and choice -------------------------------------------------------------------------
+
+
+def cast(t: Trace, x: Any, dtype: DType) -> Tracer:
+    """An explicit conversion, which is no widening."""
+    traced_x = t.lift(x)
+    if traced_x.type.dtype is dtype:
+        return t.wrap(traced_x.expr)
+    return t.wrap(traced_x.expr.op("cast", dtype=dtype))
+
+
+@traced(lambda x, dtype, /, **options: np.asarray(x).astype(dtype, **options))
+def astype(t: Trace, x: Any, dtype: Any, /, *, copy: bool = True) -> Tracer:
+    """Convert to another dtype. Floats to integers saturate, NaN becomes 0."""
+    return cast(t, x, as_dtype(dtype))
+
+
+def promoted(t: Trace, function: str, *xs: Any) -> tuple[list[Expr], bool]:
+    """Operands in their common dtype and shape, and whether all of them are weak."""
+    given = operands(t, *xs)
+    dtype, weak = common_dtype(function, given)
+    shape = broadcast_shapes(function, [x.type for x in given])
+    return [fit(t, x, dtype, shape) for x in given], weak
+
+
+def as_condition(t: Trace, x: Any) -> Expr:
+    """The truth value of each element."""
+    return cast(t, x, BOOL).expr
+
+
+@traced(np.where)
+def where(t: Trace, condition: Any, x: Any = None, y: Any = None, /) -> Tracer:
+    """Elements of `x` where the condition holds and of `y` elsewhere."""
+    if x is None or y is None:
+        raise ArgumentError(
+            "where: expected a condition and two values, got the condition alone, whose result has "
+            "a shape that depends on the data; write np.where(condition, x, y)"
+        )
+    given = operands(t, x, y)
+    dtype, weak = common_dtype("where", given)
+    test = as_condition(t, condition)
+    shape = broadcast_shapes("where", [test.type, *(v.type for v in given)])
+    taken, other = (fit(t, v, dtype, shape) for v in given)
+    return t.wrap(spread(test, shape).op("select", taken, other), weak)
+
+
+@traced(np.clip)
+def clip(
+    t: Trace, a: Any, a_min: Any = None, a_max: Any = None, out: None = None, *,
+    min: Any = None, max: Any = None,
+) -> Tracer:
+    """Elements held between two bounds, of which either may be None."""
+    refuse("clip", out=out)
+    low, high = (a_min if min is None else min), (a_max if max is None else max)
+    bounds = [bound for bound in (low, high) if bound is not None]
+    (x, *limits), weak = promoted(t, "clip", a, *bounds)
+    if low is not None:
+        x = x.op("maximum", limits.pop(0))
+    if high is not None:
+        x = x.op("minimum", limits.pop(0))
+    return t.wrap(x, weak)
+
+
+@traced(np.nan_to_num)
+def nan_to_num(
+    t: Trace, x: Any, copy: bool = True, nan: float = 0.0, posinf: float | None = None,
+    neginf: float | None = None,
+) -> Tracer:
+    """NaN and infinities replaced by numbers, by default 0 and the largest finite ones."""
+    traced_x = t.lift(x)
+    value = traced_x.expr
+    if not value.dtype.is_float:
+        return traced_x
+    limits = np.finfo(value.dtype.numpy)
+    high = float(limits.max) if posinf is None else posinf
+    low = float(limits.min) if neginf is None else neginf
+    infinite = value.op("isinf")
+    positive = infinite.op("logical_and", value.gt(0))
+    negative = infinite.op("logical_and", value.lt(0))
+    result = value.op("isnan").op("select", value.like(nan), value)
+    result = positive.op("select", value.like(high), result)
+    return t.wrap(negative.op("select", value.like(low), result), traced_x.weak)
+
+
+# -- compositions ----------------------------------------------------------------------------------
+
+
+def _unary(name: str, numpy_function: Callable[..., Any], body: Callable[[Trace, Expr], Expr]) -> Any:
+    """A function of one operand that is computed in floats; the ufunc decides in which."""
+    ufunc = numpy_function if isinstance(numpy_function, np.ufunc) else np.sin
+
+    @traced(numpy_function)
+    def function(t: Trace, x: Any) -> Tracer:
+        (given,) = operands(t, x)
+        loop = ufunc_loop(ufunc, (kind_of(given),))
+        return t.wrap(body(t, fit(t, given, loop.operands[0], given.type.shape)), loop.weak)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"As numpy.{name}, elementwise."
+    return function
+
+
+def _chosen(condition: Expr, x: Expr, y: Expr) -> Expr:
+    return condition.op("select", x, y)
+
+
+def _magnitude_form(inside: Callable[[Expr], Expr]) -> Callable[[Trace, Expr], Expr]:
+    """`inside` on |x| up to 1e8 and log(2|x|) above, where the two agree in float64."""
+
+    def body(t: Trace, x: Expr) -> Expr:
+        size = x.op("abs")
+        large = size.gt(1e8)
+        held = _chosen(large, x.like(2.0), size)
+        tail = _chosen(large, size, x.like(2.0)).op("log") + float(np.log(2.0))
+        return _chosen(large, tail, inside(held))
+
+    return body
+
+
+def _asinh_of_magnitude(x: Expr) -> Expr:
+    """log(x + sqrt(x^2+1)) = log1p(x + x^2/(1 + sqrt(x^2+1))), which keeps small x."""
+    square = x * x
+    return (x + square / ((square + 1.0).op("sqrt") + 1.0)).op("log1p")
+
+
+def _acosh_of_magnitude(x: Expr) -> Expr:
+    """log(x + sqrt(x^2-1)) by the distance d = x-1: log1p(d + sqrt(d*(d+2)))."""
+    distance = x - 1.0
+    return (distance + (distance * (distance + 2.0)).op("sqrt")).op("log1p")
+
+
+def _arcsinh(t: Trace, x: Expr) -> Expr:
+    result = _magnitude_form(_asinh_of_magnitude)(t, x)
+    # The derivative of the sign times that of |x| is 1 at 0 only by this choice.
+    return _chosen(x.lt(0), -result, _chosen(x.eq(0), x, result))
+
+
+def _arccosh(t: Trace, x: Expr) -> Expr:
+    return _chosen(x.lt(1.0), x.like(float("nan")), _magnitude_form(_acosh_of_magnitude)(t, x))
+
+
+def _sinc(t: Trace, x: Expr) -> Expr:
+    """sin(pi x)/(pi x), and 1 at 0."""
+    angle = x * float(np.pi)
+    zero = angle.eq(0)
+    safe = _chosen(zero, angle.like(1.0), angle)
+    return _chosen(zero, angle.like(1.0), safe.op("sin") / safe)
+
+
+def _is_negative(x: Expr) -> Expr:
+    """The sign bit of a float that is not NaN, or whether an integer is below 0."""
+    below = x.lt(0)
+    if not x.dtype.is_float:
+        return below
+    return below.op("logical_or", x.eq(0).op("logical_and", x.op("reciprocal").lt(0)))
+
+
+arcsinh = _unary("arcsinh", np.arcsinh, _arcsinh)
+arccosh = _unary("arccosh", np.arccosh, _arccosh)
+arctanh = _unary("arctanh", np.arctanh,
+                 lambda t, x: (x.op("log1p") - (-x).op("log1p")) * 0.5)
+degrees = _unary("degrees", np.degrees, lambda t, x: x * float(180.0 / np.pi))
+radians = _unary("radians", np.radians, lambda t, x: x * float(np.pi / 180.0))
+sinc = _unary("sinc", np.sinc, _sinc)
+signbit = _unary("signbit", np.signbit, lambda t, x: _is_negative(x))
+
+
+@traced(np.positive)
+def positive(t: Trace, x: Any) -> Tracer:
+    """The value itself, of numeric dtype."""
+    traced_x = t.lift(x)
+    ufunc_loop(np.positive, (kind_of(traced_x),))
+    return traced_x
+
+
+@traced(np.conj)
+def conjugate(t: Trace, x: Any) -> Tracer:
+    """The complex conjugate, which is the value itself for real dtypes."""
+    return t.lift(x)
+
+
+@traced(np.real)
+def real(t: Trace, val: Any) -> Tracer:
+    """The real part, which is the value itself for real dtypes."""
+    return t.lift(val)
+
+
+@traced(np.imag)
+def imag(t: Trace, val: Any) -> Tracer:
+    """The imaginary part, which is 0 for real dtypes."""
+    return t.wrap(t.lift(val).expr.like(0))
+
+
+@traced(np.invert)
+def invert(t: Trace, x: Any) -> Tracer:
+    """Each bit inverted; the logical negation of bool."""
+    traced_x = t.lift(x)
+    value = traced_x.expr
+    if value.dtype is BOOL:
+        return t.wrap(value.op("logical_not"))
+    ufunc_loop(np.invert, (kind_of(traced_x),))
+    return t.wrap(value.op("bitwise_xor", value.like(-1)), traced_x.weak)
+
+
+@traced(np.fix)
+def fix(t: Trace, x: Any) -> Tracer:
+    """Rounded towards 0."""
+    return _apply(t, np.trunc, "trunc", x)
+
+
+@traced(np.round)
+def round_(t: Trace, a: Any, decimals: int = 0, out: None = None) -> Tracer:
+    """Rounded to a number of decimals, halves to even."""
+    refuse("round", out=out)
+    traced_a = t.lift(a)
+    value = traced_a.expr
+    if value.dtype is BOOL:
+        raise DTypeError("round: expected a numeric dtype, got bool; convert it first with astype")
+    if value.dtype.is_integer:
+        if decimals < 0:
+            raise DTypeError("round: expected decimals >= 0 for integers, got a negative number")
+        return traced_a
+    if decimals == 0:
+        return t.wrap(value.op("round"), traced_a.weak)
+    scale = 10.0 ** abs(decimals)
+    if decimals > 0:
+        return t.wrap((value * scale).op("round") / scale, traced_a.weak)
+    return t.wrap((value / scale).op("round") * scale, traced_a.weak)
+
+
+@traced(np.power)
+def power(t: Trace, x1: Any, x2: Any, /) -> Tracer:
+    """`x1` to the power `x2`; constant exponents 2, 1/2 and -1 become their own functions.
+
+    Raises DTypeError for integers to a negative constant power, as NumPy does.
+    """
+    base, exponent = operands(t, x1, x2)
+    loop = ufunc_loop(np.power, (kind_of(base), kind_of(exponent)))
+    dtype = loop.operands[0]
+    number = exponent.value if isinstance(exponent, Number) else None
+    if number is not None:
+        if dtype.is_integer and number < 0:
+            raise DTypeError(
+                f"power: expected an exponent >= 0 for integers, got {number}; convert the base "
+                "with astype(float)"
+            )
+        named = _named_power(float(number), dtype)
+        if named is not None:
+            x = fit(t, base, dtype, base.type.shape)
+            return t.wrap(named(x), loop.weak)
+    shape = broadcast_shapes("power", [base.type, exponent.type])
+    return t.wrap(
+        fit(t, base, dtype, shape).op("power", fit(t, exponent, dtype, shape)), loop.weak
+    )
+
+
+def _named_power(exponent: float, dtype: DType) -> Callable[[Expr], Expr] | None:
+    if exponent == 1.0:
+        return lambda x: x
+    if exponent == 2.0:
+        return (lambda x: x.op("square")) if dtype.is_float else (lambda x: x.op("mul", x))
+    if exponent == 0.5 and dtype.is_float:
+        return lambda x: x.op("sqrt")
+    if exponent == -1.0 and dtype.is_float:
+        return lambda x: x.op("reciprocal")
+    return None
+
+
+@traced(np.float_power)
+def float_power(t: Trace, x1: Any, x2: Any, /) -> Tracer:
+    """`x1` to the power `x2` in float64."""
+    return power(cast(t, x1, F64), cast(t, x2, F64))
+
+
+def _pair(t: Trace, ufunc: np.ufunc, x1: Any, x2: Any) -> tuple[Expr, Expr, bool]:
+    """Two operands in the dtype of a ufunc's loop and in their common shape."""
+    given = operands(t, x1, x2)
+    loop = ufunc_loop(ufunc, tuple(kind_of(x) for x in given))
+    shape = broadcast_shapes(ufunc.__name__, [x.type for x in given])
+    x, y = (fit(t, v, dtype, shape) for v, dtype in zip(given, loop.operands))
+    return x, y, loop.weak
+
+
+@traced(np.logaddexp)
+def logaddexp(t: Trace, x1: Any, x2: Any, /) -> Tracer:
+    """log(exp(x1) + exp(x2)) as the larger one plus softplus(smaller - larger)."""
+    x, y, weak = _pair(t, np.logaddexp, x1, x2)
+    return t.wrap(_log_sum(x, y), weak)
+
+
+@traced(np.logaddexp2)
+def logaddexp2(t: Trace, x1: Any, x2: Any, /) -> Tracer:
+    """log2(2**x1 + 2**x2)."""
+    x, y, weak = _pair(t, np.logaddexp2, x1, x2)
+    ln2 = float(np.log(2.0))
+    return t.wrap(_log_sum(x * ln2, y * ln2) / ln2, weak)
+
+
+def _log_sum(x: Expr, y: Expr) -> Expr:
+    first = x.gt(y)
+    large, small = _chosen(first, x, y), _chosen(first, y, x)
+    gap = _chosen(large.op("isinf"), large.like(0), small - large)
+    return large + gap.op("softplus")
+
+
+def _ignoring_nan(t: Trace, ufunc: np.ufunc, op: str, x1: Any, x2: Any) -> Tracer:
+    x, y, weak = _pair(t, ufunc, x1, x2)
+    both = x.op(op, y)
+    if not x.dtype.is_float:
+        return t.wrap(both, weak)
+    return t.wrap(_chosen(x.op("isnan"), y, _chosen(y.op("isnan"), x, both)), weak)
+
+
+@traced(np.fmax)
+def fmax(t: Trace, x1: Any, x2: Any, /) -> Tracer:
+    """The larger element, the other one where one is NaN."""
+    return _ignoring_nan(t, np.fmax, "maximum", x1, x2)
+
+
+@traced(np.fmin)
+def fmin(t: Trace, x1: Any, x2: Any, /) -> Tracer:
+    """The smaller element, the other one where one is NaN."""
+    return _ignoring_nan(t, np.fmin, "minimum", x1, x2)
+
+
+@traced(np.copysign)
+def copysign(t: Trace, x1: Any, x2: Any, /) -> Tracer:
+    """The magnitude of `x1` with the sign of `x2`, where NaN counts as positive."""
+    x, y, weak = _pair(t, np.copysign, x1, x2)
+    size = x.op("abs")
+    return t.wrap(_chosen(_is_negative(y), -size, size), weak)
+
+
+@traced(np.heaviside)
+def heaviside(t: Trace, x1: Any, x2: Any, /) -> Tracer:
+    """0 below 0, 1 above, `x2` at 0."""
+    x, y, weak = _pair(t, np.heaviside, x1, x2)
+    step = _chosen(x.lt(0), x.like(0), _chosen(x.op("isnan"), x, x.like(1)))
+    return t.wrap(_chosen(x.eq(0), y, step), weak)
+
+
+@traced(np.fmod)
+def fmod(t: Trace, x1: Any, x2: Any, /) -> Tracer:
+    """The remainder of a division rounded towards 0: it has the sign of `x1`."""
+    x, y, weak = _pair(t, np.fmod, x1, x2)
+    size = x.op("abs").op("remainder", y.op("abs"))
+    return t.wrap(_chosen(_is_negative(x), -size, size), weak)
+
+
+@traced(np.divmod)
+def divmod_(t: Trace, x1: Any, x2: Any, /) -> tuple[Tracer, Tracer]:
+    """The floor of the quotient, and the remainder."""
+    x, y, weak = _pair(t, np.floor_divide, x1, x2)
+    return t.wrap(x.op("floor_divide", y), weak), t.wrap(x.op("remainder", y), weak)
+
+
+@traced(np.isclose)
+def isclose(
+    t: Trace, a: Any, b: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> Tracer:
+    """Whether |a - b| <= atol + rtol*|b|; infinities are close to themselves alone."""
+    (x, y), _ = promoted(t, "isclose", a, b)
+    if not x.dtype.is_float:
+        x, y = x.op("cast", dtype=F64), y.op("cast", dtype=F64)
+    near = (x - y).op("abs").op("le", y.op("abs") * rtol + atol)
+    close = near.op("logical_and", y.op("isfinite")).op("logical_or", x.eq(y))
+    if equal_nan:
+        close = close.op("logical_or", x.op("isnan").op("logical_and", y.op("isnan")))
+    return t.wrap(close)
+
+
+def _all_true(t: Trace, x: Expr) -> Tracer:
+    return t.wrap(x.op("reduce_all", axes=tuple(range(x.type.rank))))
+
+
+@traced(np.allclose)
+def allclose(
+    t: Trace, a: Any, b: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> Tracer:
+    """Whether all elements are close."""
+    return _all_true(t, isclose(t.lift(a), b, rtol, atol, equal_nan).expr)
+
+
+@traced(np.array_equal)
+def array_equal(t: Trace, a1: Any, a2: Any) -> Tracer:
+    """Whether two arrays have one shape and equal elements."""
+    x, y = t.lift(a1), t.lift(a2)
+    if x.type.shape != y.type.shape:
+        return t.lift(np.bool_(False))
+    (left, right), _ = promoted(t, "array_equal", x, y)
+    return _all_true(t, left.eq(right))
+
+
+COMPOSED: Mapping[str, Callable[..., Any]] = MappingProxyType({
+    "astype": astype, "where": where, "clip": clip, "nan_to_num": nan_to_num,
+    "arcsinh": arcsinh, "arccosh": arccosh, "arctanh": arctanh, "degrees": degrees,
+    "radians": radians, "rad2deg": degrees, "deg2rad": radians, "sinc": sinc, "signbit": signbit,
+    "positive": positive, "conjugate": conjugate, "real": real, "imag": imag, "invert": invert,
+    "fix": fix, "round": round_, "power": power, "float_power": float_power,
+    "logaddexp": logaddexp, "logaddexp2": logaddexp2, "fmax": fmax, "fmin": fmin,
+    "copysign": copysign, "heaviside": heaviside, "fmod": fmod, "divmod": divmod_,
+    "isclose": isclose, "allclose": allclose, "array_equal": array_equal,
+})
