@@ -1,5 +1,6 @@
 """Derivatives of graphs: linearize, transpose, gradients; each takes a graph and gives a graph."""
 
+from .common import bind_zeros
 from .gradient import SplitGraph, gradient_graph, split_graph, vjp_graph
 from .linearize import Linearization, jvp_graph, linearize_in_place
 from .transpose import transpose_graph, transpose_linear
@@ -7,6 +8,7 @@ from .transpose import transpose_graph, transpose_linear
 __all__ = [
     "Linearization",
     "SplitGraph",
+    "bind_zeros",
     "gradient_graph",
     "jvp_graph",
     "linearize_in_place",

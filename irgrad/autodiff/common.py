@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from ..ir.graph import Graph, Node, Value
 from ..ir.location import describe
 from ..ir.signature import flat_signature
+from ..ops.registry import builder
 
 
 def dependent_nodes(graph: Graph, nodes: Iterable[int], on: Iterable[Value]) -> tuple[int, ...]:
@@ -43,3 +44,16 @@ def finish(graph: Graph, outputs: Iterable[Value]) -> Graph:
     graph.captures = {}
     graph.signature = flat_signature(len(graph.inputs), len(graph.outputs))
     return graph
+
+
+def bind_zeros(graph: Graph, positions: Iterable[int]) -> Graph:
+    """The graph without the inputs at these positions, which are zero in it."""
+    bound = [Value(graph.inputs[position]) for position in positions]
+    if not bound:
+        return graph
+    work = graph.copy()
+    b = builder(work)
+    for value in bound:
+        work.replace(value, b.zeros(work.type(value)).value, "zero tangent")
+    remove_inputs(work, bound)
+    return finish(work, work.outputs)

@@ -80,8 +80,9 @@ def _graph_diff(a: Graph, b: Graph, style: Style) -> list[Line]:
             lines += [("+", line) for line in node_lines(b, key_b, labels_b, style, effects_b)]
     lines += _pair([return_line(a, labels_a)], [return_line(b, labels_b)])
     lines.append((" ", "}"))
-    if all(mark == " " for mark, _ in lines):  # the same effects in another order
-        lines += _pair([_effects_line(a, labels_a)], [_effects_line(b, labels_b)])
+    effects = [pairs.get(key, -1) for key in a.effects]
+    if effects != b.effects and sorted(effects) == sorted(b.effects):  # in another order
+        lines += _pair(_effect_lines(a, labels_a, style), _effect_lines(b, labels_b, style))
     return lines
 
 
@@ -123,8 +124,11 @@ def _pair(a: list[str], b: list[str]) -> list[Line]:
     return [*(("-", line) for line in a), *(("+", line) for line in b)]
 
 
-def _effects_line(graph: Graph, labels: Mapping[Value, str]) -> str:
-    return "; ".join(node_start(graph, key, labels).strip() for key in graph.effects)
+def _effect_lines(graph: Graph, labels: Mapping[Value, str], style: Style) -> list[str]:
+    effects = frozenset(graph.effects)
+    return [
+        line for key in graph.effects for line in node_lines(graph, key, labels, style, effects)
+    ]
 
 
 def _shared_labels(

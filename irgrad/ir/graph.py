@@ -199,7 +199,7 @@ class Graph:
         self.edits.append(Edit(reason, old, new))
 
     def update(self, node: int, **changes: Any) -> None:
-        """Change fields of a node's record in place: types, attributes, name, locations, operands."""
+        """Change fields of a node's record in place: types, attributes, operands, locations."""
         self._set(node, replace(self._nodes[node], **changes))
 
     def prune(self) -> int:

@@ -12,6 +12,7 @@ from .inline_calls import InlineCalls
 from .merge_common import MergeCommon
 from .remove_dead import RemoveDead
 from .simplify import Simplify
+from .squeeze import Squeeze
 
 
 def pipeline(numerics: str = "stable") -> tuple[Pass, ...]:
@@ -24,6 +25,7 @@ def pipeline(numerics: str = "stable") -> tuple[Pass, ...]:
         InlineCalls(),
         FoldConstants(),
         Simplify(numerics=numerics),
+        Squeeze(),
         MergeCommon(),
         Simplify(numerics=numerics),
         RemoveDead(),

@@ -41,8 +41,10 @@ class _Perturbed:
         if array.dtype.kind != "f":
             return array
         unit = np.finfo(array.dtype).eps * UNITS
-        noise = self.rng.uniform(-1, 1, array.shape) * unit
-        return np.asarray((array.astype(np.float64) * (1 + noise)).astype(array.dtype))
+        noise = 1 + self.rng.uniform(-1, 1, array.shape) * unit
+        zero_sign = self.rng.choice([-1.0, 1.0], array.shape)
+        moved = array.astype(np.float64) * np.where(array == 0, zero_sign, noise)
+        return np.asarray(moved.astype(array.dtype))
 
 
 def condition_bound(
@@ -50,8 +52,8 @@ def condition_bound(
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The interpreter's outputs, and for each the largest difference that rounding explains.
 
-    Every float result of every node is moved by up to UNITS units in the last place, SAMPLES times;
-    the bound is MARGIN times the spread of the outputs so found, plus UNITS units of the output. An
+    Every float result of every node is moved by up to UNITS units in the last place, a zero to
+    either sign, SAMPLES times; the bound is MARGIN times the spread of the outputs so found, plus UNITS units of the output. An
     element that the movement makes infinite, NaN or (of integer or bool type) different has an
     infinite bound.
     """

@@ -98,7 +98,7 @@ def traced(
 
 
 def as_arrays(result: Any, arguments: Iterable[Any]) -> Any:
-    """A result of NumPy, its scalars as arrays of rank 0, or as Python numbers for Python numbers."""
+    """A result of NumPy, scalars as arrays of rank 0, or as Python numbers where those came in."""
     if isinstance(result, np.generic):
         plain = all(x is None or isinstance(x, (str, *_NUMBERS)) for x in arguments)
         plain = plain and not any(isinstance(x, np.generic) for x in arguments)

@@ -39,10 +39,10 @@ class _Plan:
 def getitem(t: Trace, x: Any, index: Any) -> Tracer:
     """The elements of `x` that a basic index chooses.
 
-    On an axis of symbolic size, bounds are taken to lie inside it; where that is not known for every
-    size, it is checked when the graph is run.
-    Raises TraceError for an index that is an array, a list or traced, ShapeError for an integer out
-    of range or too many indices.
+    On an axis of symbolic size, bounds are taken to lie inside it; where that is not known for
+    every size, it is checked when the graph is run.
+    Raises TraceError for an index that is an array, a list or traced, ShapeError for an integer
+    out of range or too many indices.
     """
     traced_x = t.lift(x)
     expr = traced_x.expr
@@ -106,7 +106,8 @@ def _refuse(what: str, is_mask: bool) -> NoReturn:
         "positions that are known while tracing"
     )
     raise TraceError(
-        f"index: expected integers, slices, None or '...' known while tracing, got {what}; {instead}"
+        "index: expected integers, slices, None or '...' known while tracing, got "
+        f"{what}; {instead}"
     )
 
 

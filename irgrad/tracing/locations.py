@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import FrameType, ModuleType
 
 import networkx
@@ -33,7 +33,7 @@ _OWN_FOLDERS = (
 )
 
 
-@lru_cache(maxsize=None)
+@cache
 def is_user_file(file: str) -> bool:
     """Whether a source file belongs to the user: not to irgrad, nor to a library that it calls."""
     return not file.startswith(_OWN_FOLDERS) and not file.startswith("<frozen ")

@@ -1,7 +1,7 @@
 """NumPy's type promotion (NEP 50), asked of NumPy itself.
 
-A kind of operand is written as NumPy's own functions take it: a `np.dtype` for arrays and everything
-else with a fixed dtype, the Python types `int` and `float` for numbers that adapt to the others.
+A kind of operand is written as NumPy's own functions take it: a `np.dtype` for arrays and all else
+with a fixed dtype, the Python types `int` and `float` for numbers that adapt to the others.
 """
 
 from __future__ import annotations

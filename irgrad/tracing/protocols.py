@@ -11,6 +11,8 @@ import numpy as np
 from ..errors import TraceError
 
 Functions = Mapping[str, Callable[..., Any]]
+CREATION = frozenset({"arange", "array", "asarray", "eye", "full", "identity", "ones", "tri",
+                      "zeros", "empty"})
 REDUCTIONS = {
     "add": "sum",
     "multiply": "prod",

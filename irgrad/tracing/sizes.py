@@ -46,7 +46,9 @@ class SymbolicSize:
 
     def __add__(self, other: Any) -> Any:
         size = self._size(other)
-        return self._number("add", other) if size is None else visible(self.context, self.size + size)
+        if size is None:
+            return self._number("add", other)
+        return visible(self.context, self.size + size)
 
     def __radd__(self, other: Any) -> Any:
         return self.__add__(other)

@@ -25,13 +25,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count as count_from
+from itertools import islice
 from typing import Any
 
 import numpy as np
-import optree
 from optree import PyTreeSpec
 
-from ..errors import ArgumentError, IrgradError, ShapeError, TraceError
+from ..errors import ArgumentError, ShapeError, TraceError
 from ..ir.graph import Graph
 from ..ir.location import Location, describe
 from ..ir.signature import Signature
@@ -51,9 +52,9 @@ at_user_line = run_traced
 class FlatTrace:
     """What `trace_flat` gives.
 
-    graph: inputs are the arguments, then `closed`. outputs: structure of what the function returned.
-    closed: values used without being arguments. weak: for each output, whether it is a Python number
-    that adapts its dtype.
+    graph: inputs are the arguments, then `closed`. outputs: structure of what the function
+    returned. closed: values used without being arguments. weak: for each output, whether it is a
+    Python number that adapts its dtype.
     """
 
     graph: Graph
@@ -130,7 +131,7 @@ def inline_graph(trace: Trace, graph: Graph, operands: Sequence[Any]) -> list[Tr
     return trace.values(values)
 
 
-# -- the whole call ----------------------------------------------------------------------------------
+# -- the whole call --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,10 +260,7 @@ def _plan_call(f: Callable[..., Any], count: int, static: Mapping[int | str, Any
             raise ArgumentError(f"static: expected the name of a parameter of f, got {key!r}")
         else:
             fixed[by_position.index(key) if isinstance(key, str) else key] = value
-    positions: list[int] = []
-    while len(positions) < count:
-        taken = len(positions) + sum(i in fixed for i in range((positions or [-1])[-1] + 1))
-        positions.append(next(i for i in range(taken, taken + len(fixed) + 1) if i not in fixed))
+    positions = list(islice((i for i in count_from() if i not in fixed), count))
     total = max([-1, *positions, *fixed]) + 1
     if sorted([*positions, *fixed]) != list(range(total)):
         raise ArgumentError(
@@ -281,7 +279,8 @@ def _donated(
     for entry in donate:
         keys = call.names if isinstance(entry, str) else call.positions
         if entry not in keys:
-            raise ArgumentError(f"donate: expected one of {', '.join(map(str, keys))}, got {entry!r}")
+            known = ", ".join(map(str, keys))
+            raise ArgumentError(f"donate: expected one of {known}, got {entry!r}")
         chosen.add(keys.index(entry))  # type: ignore[arg-type]
     return frozenset(i for i, path in enumerate(inputs.paths()) if path[0] in chosen)
 
@@ -317,5 +316,5 @@ def _name_captures(graph: Graph, f: Callable[..., Any]) -> None:
             graph.update(key, name=known[id(array)])
 
 
-__all__ = ["Closed", "FlatTrace", "IrgradError", "Program", "Trace", "Tracer", "at_user_line",
-           "find_trace", "inline_graph", "optree", "trace", "trace_flat", "trace_program"]
+__all__ = ["Closed", "FlatTrace", "Program", "Trace", "Tracer", "at_user_line", "find_trace",
+           "inline_graph", "trace", "trace_flat", "trace_program"]

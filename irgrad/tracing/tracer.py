@@ -13,7 +13,7 @@ from ..ir.graph import Value
 from ..ir.types import TensorType
 from ..ops.build import Expr
 from .locations import add_location, user_locations
-from .protocols import call_function, call_ufunc
+from .protocols import CREATION, call_function, call_ufunc
 from .sizes import SymbolicSize, visible, visible_shape
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ _ARRAY_LIKE = (np.ndarray, np.generic, bool, int, float, list, tuple, SymbolicSi
 
 
 class Tracer:
-    """A value of the graph that a trace builds; it behaves like an ndarray that cannot be written.
+    """A value of the graph that a trace builds; it behaves like an ndarray that is not writable.
 
-    context: the trace that it belongs to. value: its node in that trace's graph. weak: True for what
-    a Python number became, which adapts its dtype to other operands as the number would.
+    context: the trace that it belongs to. value: its node in that trace's graph. weak: True for
+    what a Python number became, which adapts its dtype to other operands as the number would.
     """
 
     __slots__ = ("context", "value", "weak")
@@ -373,8 +373,8 @@ class Tracer:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         self._refuse(
-            "a conversion to an ndarray (np.array, np.asarray, arr[t], an assignment to an element)",
-            "write np.stack([...]) or irgrad.numpy.asarray, and np.where instead of an assignment",
+            "a conversion to an ndarray (np.array, np.asarray, arr[t] or arr[i] = t)",
+            "write np.stack([...]) or irgrad.numpy.asarray, and np.where instead of arr[i] = t",
         )
 
     def __hash__(self) -> int:
@@ -402,10 +402,11 @@ class Tracer:
     def __array_function__(
         self, function: Callable[..., Any], types: Any, arguments: Any, options: Any
     ) -> Any:
+        # NumPy drops like=, through which alone a function that makes arrays can have come here.
+        made = function.__name__ in CREATION
+        named = {**options, "like": self} if made else options
         try:
-            return _strengthen(
-                call_function(self.context.functions, function, arguments, options)
-            )
+            return _strengthen(call_function(self.context.functions, function, arguments, named))
         except IrgradError as error:
             add_location(error, user_locations())
             raise

@@ -17,7 +17,7 @@ _DICTS = frozenset({PyTreeKind.DICT, PyTreeKind.ORDEREDDICT, PyTreeKind.DEFAULTD
 
 
 def flatten_object(value: Any) -> tuple[list[Any], PyTreeSpec]:
-    """The leaves of nested tuples, lists, dicts and registered classes, and what they are nested in.
+    """The leaves of nested tuples, lists, dicts and registered classes, and their structure.
 
     None is no leaf; dict keys are taken in sorted order.
     """
@@ -71,7 +71,8 @@ def _flatten(tree: Tree, value: Any, label: str) -> Iterator[Any]:
         given = {str(key): part for key, part in value.items()} if isinstance(value, dict) else None
         if given is None or set(given) != set(tree.keys):
             got = type(value).__name__ if given is None else f"keys {sorted(given)}"
-            raise ArgumentError(f"{label}: expected a dict with keys {sorted(tree.keys)}, got {got}")
+            wanted_keys = sorted(tree.keys)
+            raise ArgumentError(f"{label}: expected a dict with keys {wanted_keys}, got {got}")
         for key, child in zip(tree.keys, tree.children):
             yield from _flatten(child, given[key], f"{label}.{key}")
     else:

@@ -228,6 +228,7 @@ ARITHMETIC_CASES = {
     "abs_neg": [Case(V, lambda a: (-a).op("abs"), "abs(a)")],
     "abs_abs": [Case(V, lambda a: a.op("abs").op("abs"), "abs(a)")],
     "scale_zero": [Case(V, lambda a: a.like(0).op("scale_or_zero", a), "0.0")],
+    "scale_nonzero": [Case(V, lambda a: a.like(3).op("scale_or_zero", a), "mul(3.0, a)")],
     "scale_one": [Case(V, lambda a: a.op("scale_or_zero", a.like(1)), "a")],
     "scale_finite": [
         Case(V, lambda a: a.op("scale_or_zero", a.like(3)), "mul(a, 3.0)"),

@@ -17,19 +17,28 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from irgrad.backends.numba_cpu.llvm import contraction_pack as pack
 from irgrad.backends.numba_cpu.llvm.contraction_emit import (
-    I1,
-    I8,
-    I64,
+    BYTES,
+    INTEGERS,
     VOID,
     advance,
     counted_loop,
     element_type,
     integer,
-    intrinsic,
-    minimum,
+    times,
 )
+from irgrad.backends.numba_cpu.llvm.contraction_layout import (
+    pack_a_function,
+    pack_b_function,
+    store_function,
+)
+from irgrad.backends.numba_cpu.llvm.contraction_loops import (
+    FINISH,
+    FINISH_ARGUMENTS,
+    loops_function,
+)
+from irgrad.backends.numba_cpu.llvm.contraction_pack import PACK, fill_table
+from irgrad.backends.numba_cpu.llvm.contraction_params import make_parameters, parameter_array
 from irgrad.backends.numba_cpu.llvm.contraction_plan import (
     ITEM_BYTES,
     PANEL_LENGTH,
@@ -38,7 +47,6 @@ from irgrad.backends.numba_cpu.llvm.contraction_plan import (
     Plan,
     make_plan,
     make_scratch,
-    packed_row,
     table_maps,
     takes_mask,
 )
@@ -78,60 +86,6 @@ class EpilogueTile:
 Epilogue = Callable[[ir.IRBuilder, EpilogueTile], None]
 
 
-@dataclass(slots=True)
-class _Emission:
-    """What the parts of one emission share: the builder, the static plan and the live pointers.
-
-    `a`, `b` and `c` are the operands at the current batch element, in the plan's (swapped) roles.
-    """
-
-    builder: ir.IRBuilder
-    plan: Plan
-    vector_bytes: int
-    epilogue: Epilogue | None
-    arguments: tuple[ir.Value, ...]
-    tables: dict[str, ir.Value]
-    packed_a: ir.Value
-    packed_b: ir.Value
-    buffer: ir.Value
-    spare: ir.Value
-    batch: ir.Value
-    a: ir.Value
-    b: ir.Value
-    c: ir.Value
-
-    def rows(self, name: str) -> ir.Value:
-        """The offsets of an index map as a stride or, where it has one, as a table."""
-        if name in self.tables:
-            return self.tables[name]
-        return integer(getattr(self.plan, name).stride)
-
-    def offset(self, name: str, index: ir.Value) -> ir.Value:
-        """The offset of one index of an index map."""
-        return pack.row_offset(self.builder, self.rows(name), index)
-
-
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """One column block and one panel of k: first column, columns, full tiles; first k, length."""
-
-    n: ir.Value
-    n_count: ir.Value
-    tiles: ir.Value
-    last: ir.Value
-    k: ir.Value
-    k_count: ir.Value
-
-
-@dataclass(frozen=True, slots=True)
-class _RowTile:
-    """Number of a row tile: among all, in its row block, in its group."""
-
-    index: ir.Value
-    in_block: ir.Value
-    in_group: ir.Value
-
-
 def workspace_bytes(spec: ContractionSpec, vector_bytes: int) -> int:
     """Bytes of scratch, aligned to 64, that the caller provides, with or without an epilogue."""
     return max(
@@ -156,7 +110,7 @@ def contraction_function(
     """
     assert vector_bytes in (16, 32, 64) and spec.dtype in PANEL_LENGTH
     pointer = element_type(spec.dtype).as_pointer()
-    arguments = [pointer, pointer, pointer] + [I8.as_pointer()] * (1 + extra_pointers)
+    arguments = [pointer, pointer, pointer] + [BYTES] * (1 + extra_pointers)
     function = ir.Function(module, ir.FunctionType(VOID, arguments), name)
     function.linkage = "internal"
     function.attributes.add("nounwind")
@@ -165,304 +119,104 @@ def contraction_function(
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     plan = make_plan(spec, vector_bytes, epilogue is not None)
     if not plan.empty:
-        _emit_batches(_begin(builder, plan, vector_bytes, epilogue))
+        _emit_body(builder, plan, vector_bytes, epilogue)
     builder.ret_void()
     return function
 
 
-def _begin(
+def _emit_body(
     builder: ir.IRBuilder, plan: Plan, vector_bytes: int, epilogue: Epilogue | None
-) -> _Emission:
-    """Carve the workspace and fill the offset tables."""
-    a, b, c, workspace = builder.function.args[:4]
+) -> None:
+    """Fill the offset tables, then run the shared loops once per outer batch index."""
+    module, function = builder.module, builder.function
+    item = ITEM_BYTES[plan.dtype]
     scratch = make_scratch(plan)
+    a, b, c = (builder.bitcast(value, BYTES) for value in function.args[:3])
+    workspace = function.args[3]
+    maps = dict(table_maps(plan))
+    for name, place in scratch.tables:
+        table = builder.bitcast(advance(builder, workspace, place), INTEGERS)
+        fill_table(builder, table, maps[name], item)
+    parameters = make_parameters(plan, scratch)
+    array = parameter_array(module, f"{function.name}.parameters", parameters)
+    frame = ir.Constant(BYTES, None)
+    finish = ir.Constant(FINISH, None)
+    if epilogue is not None:
+        frame = _frame(builder)
+        finish = _epilogue_function(builder, plan, epilogue)
+    elif plan.buffered:
+        finish = store_function(module, plan)
+    steps = [
+        *_kernels(module, plan, vector_bytes),
+        ir.Constant(PACK, None) if plan.a_layout == "direct" else pack_a_function(module, plan),
+        ir.Constant(PACK, None) if plan.b_layout == "direct" else pack_b_function(module, plan),
+        finish,
+    ]
+    operands = (b, a, c) if plan.swapped else (a, b, c)
 
-    def carve(offset: int, kind: ir.Type) -> ir.Value:
-        return builder.bitcast(advance(builder, workspace, offset), kind)
+    def nest(level: int, pointers: tuple[ir.Value, ...], batch: ir.Value) -> None:
+        if level >= len(plan.batch) - 1:
+            if plan.batch:
+                batch = times(builder, batch, plan.batch[-1].extent)
+            arguments = [array, *pointers, workspace, frame, batch, *steps]
+            builder.call(loops_function(module), arguments)
+            return
+        axis = plan.batch[level]
+        with counted_loop(builder, integer(axis.extent)) as index:
+            strides = axis.a * item, axis.b * item, axis.c * item
+            moved = tuple(
+                advance(builder, pointer, times(builder, index, stride))
+                for pointer, stride in zip(pointers, strides)
+            )
+            nest(level + 1, moved, builder.add(times(builder, batch, axis.extent), index))
 
-    tables = {name: carve(offset, pack.TABLE) for name, offset in scratch.tables}
-    for name, index_map in table_maps(plan):
-        pack.fill_table(builder, tables[name], index_map)
-    left, right = (b, a) if plan.swapped else (a, b)
-    return _Emission(
-        builder=builder,
-        plan=plan,
-        vector_bytes=vector_bytes,
-        epilogue=epilogue,
-        arguments=tuple(builder.function.args),
-        tables=tables,
-        packed_a=carve(scratch.a, a.type),
-        packed_b=carve(scratch.b, a.type),
-        buffer=carve(scratch.buffer, a.type),
-        spare=carve(scratch.spare, a.type),
-        batch=integer(0),
-        a=left,
-        b=right,
-        c=c,
-    )
-
-
-def _emit_batches(state: _Emission, level: int = 0) -> None:
-    """Nested loops over the batch axes around the loops of one matrix product."""
-    if level == len(state.plan.batch):
-        _emit_column_blocks(state)
-        return
-    axis = state.plan.batch[level]
-    builder = state.builder
-    outer = state.batch, state.a, state.b, state.c
-    with counted_loop(builder, axis.extent) as index:
-        state.batch = builder.add(builder.mul(state.batch, integer(axis.extent)), index)
-        state.a = builder.gep(state.a, [builder.mul(index, integer(axis.a))])
-        state.b = builder.gep(state.b, [builder.mul(index, integer(axis.b))])
-        state.c = builder.gep(state.c, [builder.mul(index, integer(axis.c))])
-        _emit_batches(state, level + 1)
-    state.batch, state.a, state.b, state.c = outer
-
-
-def _emit_column_blocks(state: _Emission) -> None:
-    """Loops over column blocks, row blocks and panels of k."""
-    builder, plan = state.builder, state.plan
-    full = plan.n // plan.columns
-    blocks = -(-full // plan.block_tiles)
-    with counted_loop(builder, blocks) as index:
-        first_tile = builder.mul(index, integer(plan.block_tiles))
-        n = builder.mul(first_tile, integer(plan.columns))
-        tiles = minimum(builder, integer(plan.block_tiles), builder.sub(integer(full), first_tile))
-        last = builder.icmp_signed("==", index, integer(blocks - 1))
-        n_count = builder.mul(tiles, integer(plan.columns))
-        if plan.tail:
-            more = builder.select(last, integer(plan.tail), integer(0))
-            n_count = builder.add(n_count, more)
-        with (
-            counted_loop(builder, plan.row_tiles, plan.row_block) as first,
-            counted_loop(builder, max(plan.k, 1), plan.panel) as k,
-        ):
-            k_count = minimum(builder, integer(plan.panel), builder.sub(integer(plan.k), k))
-            block = _Block(n, n_count, tiles, last, k, k_count)
-            if plan.b_layout != "direct" and plan.k:
-                _emit_pack_b(state, block)
-            _emit_row_tiles(state, block, first)
+    nest(0, operands, integer(0))
 
 
-def _emit_pack_b(state: _Emission, block: _Block) -> None:
-    """Pack the block's panel of B, each column tile a dense (k, columns) matrix."""
-    builder, plan = state.builder, state.plan
-    if plan.b_layout == "copy":
-        start, rows = _window(builder, state.b, state.rows("b_k"), block.k)
-        source = builder.gep(start, [block.n]), rows
-        shape = block.k_count, block.tiles, plan.columns
-        end = integer(plan.n)
-        pack.copy_panels(builder, plan.dtype, plan.lanes, source, state.packed_b, shape, end)
-    else:
-        with counted_loop(builder, block.tiles) as tile:
-            start = builder.mul(tile, integer(plan.columns))
-            _emit_pack_b_tile(state, block, start, plan.columns)
-    if plan.tail:
-        with builder.if_then(block.last):
-            start = builder.mul(block.tiles, integer(plan.columns))
-            _emit_pack_b_tile(state, block, start, plan.tail)
+def _kernels(module: ir.Module, plan: Plan, vector_bytes: int) -> tuple[ir.Function, ir.Function]:
+    """The micro-kernels of full column tiles and of the last one."""
 
-
-def _emit_pack_b_tile(state: _Emission, block: _Block, start: ir.Value, columns: int) -> None:
-    """Pack one column tile."""
-    builder, plan = state.builder, state.plan
-    target = builder.gep(state.packed_b, [builder.mul(start, block.k_count)])
-    column = builder.add(block.n, start)
-    k_rows, n_rows = state.rows("b_k"), state.rows("b_n")
-    shape = block.k_count, integer(columns)
-    if plan.b_layout == "gather":
-        tables = builder.gep(k_rows, [block.k]), builder.gep(n_rows, [column])
-        pack.gather(builder, plan.dtype, state.b, tables, (target, shape[1]), shape)
-    elif plan.b_layout == "copy":
-        start, rows = _window(builder, state.b, k_rows, block.k)
-        source = builder.gep(start, [column]), rows
-        pack.copy_rows(builder, plan.dtype, plan.lanes, source, (target, shape[1]), shape)
-    else:
-        start, rows = _window(builder, state.b, n_rows, column)
-        source = builder.gep(start, [block.k]), rows
-        pack.transpose_panel(builder, plan.dtype, state.vector_bytes, source, target, shape)
-
-
-def _window(
-    builder: ir.IRBuilder, start: ir.Value, rows: ir.Value, first: ir.Value
-) -> tuple[ir.Value, ir.Value]:
-    """An operand's (pointer, rows) from row `first` on."""
-    if rows.type == I64:
-        return builder.gep(start, [builder.mul(rows, first)]), rows
-    return start, builder.gep(rows, [first])
-
-
-def _emit_row_tiles(state: _Emission, block: _Block, first: ir.Value) -> None:
-    """Loops over the row tiles of a row block, packed in groups."""
-    builder, plan = state.builder, state.plan
-    left = builder.sub(integer(plan.row_tiles), first)
-    height: ir.Value | int = plan.row_block
-    if plan.row_tiles % plan.row_block:
-        height = minimum(builder, left, integer(plan.row_block))
-    with counted_loop(builder, height, plan.group) as start:
-        leader = builder.add(first, start)
-        if plan.a_layout == "columns" and plan.k:
-            _emit_pack_a_group(state, block, leader)
-        members: ir.Value | int = plan.group
-        if plan.row_block % plan.group or plan.row_tiles % plan.row_block:
-            rest = builder.sub(integer(height) if isinstance(height, int) else height, start)
-            members = minimum(builder, rest, integer(plan.group))
-        with counted_loop(builder, members) as member:
-            tile = builder.add(start, member)
-            row_tile = _RowTile(builder.add(first, tile), tile, member)
-            _emit_row_tile(state, block, row_tile)
-
-
-def _row_start(builder: ir.IRBuilder, plan: Plan, tile: ir.Value) -> ir.Value:
-    """First row of a tile; the last tile is moved up so that it is full."""
-    start = builder.mul(tile, integer(plan.rows))
-    return minimum(builder, start, integer(plan.m - plan.rows))
-
-
-def _emit_row_tile(state: _Emission, block: _Block, row_tile: _RowTile) -> None:
-    """Compute one row tile: pack A, run the micro-kernels, finish the sums."""
-    builder, plan = state.builder, state.plan
-    m = _row_start(builder, plan, row_tile.index)
-    skip = builder.sub(builder.mul(row_tile.index, integer(plan.rows)), m)
-    if plan.buffered:
-        place = row_tile.in_block if plan.panels > 1 else integer(0)
-        place = builder.mul(place, integer(plan.rows * plan.buffer_row))
-        c, c_row = builder.gep(state.buffer, [place]), integer(plan.buffer_row)
-    else:
-        c = builder.gep(state.c, [builder.add(state.offset("c_m", m), block.n)])
-        c_row = integer(plan.c_m.stride)
-    if plan.k:
-        a = _emit_a_panel(state, block, m, row_tile)
-        overlap = integer(0) if plan.buffered else skip
-        _emit_tiles(state, block, a, (c, c_row), overlap)
-    else:
-        _emit_zeros(builder, c, plan.rows * plan.buffer_row * ITEM_BYTES[plan.dtype])
-    if plan.buffered:
-        done = builder.icmp_signed(">=", block.k, integer((plan.panels - 1) * plan.panel))
-        with builder.if_then(done):
-            tile = builder.gep(c, [builder.mul(skip, integer(plan.buffer_row))])
-            rows = builder.add(m, skip), builder.sub(integer(plan.rows), skip)
-            _emit_finish(state, block, tile, rows)
-
-
-def _emit_zeros(builder: ir.IRBuilder, pointer: ir.Value, size: int) -> None:
-    """Fill a tile of an empty sum; all-zero bytes are 0.0."""
-    target = builder.bitcast(pointer, I8.as_pointer())
-    arguments = [I8.as_pointer(), I8, I64, I1]
-    function = intrinsic(builder.module, "llvm.memset.p0.i64", VOID, arguments)
-    builder.call(function, [target, ir.Constant(I8, 0), integer(size), ir.Constant(I1, 0)])
-
-
-def _emit_pack_a_group(state: _Emission, block: _Block, leader: ir.Value) -> None:
-    """Pack the row tiles of a group, each a dense (k, rows) matrix."""
-    builder, plan = state.builder, state.plan
-    m = _row_start(builder, plan, leader)
-    last = builder.sub(integer(plan.m - plan.rows), m)
-    tiles = minimum(builder, builder.sub(integer(plan.row_tiles), leader), integer(plan.group))
-    start, rows = _window(builder, state.a, state.rows("a_k"), block.k)
-    source = builder.gep(start, [m]), rows
-    shape = block.k_count, tiles, plan.rows
-    pack.copy_panels(builder, plan.dtype, plan.lanes, source, state.packed_a, shape, last)
-
-
-def _emit_a_panel(
-    state: _Emission, block: _Block, m: ir.Value, row_tile: _RowTile
-) -> tuple[ir.Value, ir.Value, ir.Value]:
-    """The row tile's panel of A as (pointer, row stride, k stride), packed where the plan says so."""
-    builder, plan = state.builder, state.plan
-    if plan.a_layout == "direct":
-        offset = builder.add(state.offset("a_m", m), state.offset("a_k", block.k))
-        panel = builder.gep(state.a, [offset])
-        return panel, integer(plan.a_m.stride), integer(plan.a_k.stride)
-    if plan.a_layout == "columns":
-        size = builder.mul(block.k_count, integer(plan.rows))
-        panel = builder.gep(state.packed_a, [builder.mul(row_tile.in_group, size)])
-        return panel, integer(1), integer(plan.rows)
-    m_rows, k_rows = state.rows("a_m"), state.rows("a_k")
-    target = state.packed_a, integer(packed_row(plan.dtype))
-    shape = integer(plan.rows), block.k_count
-    if plan.a_k.is_unit():
-        start, rows = _window(builder, state.a, m_rows, m)
-        source = builder.gep(start, [block.k]), rows
-        pack.copy_rows(builder, plan.dtype, plan.lanes, source, target, shape)
-    else:
-        tables = builder.gep(m_rows, [m]), builder.gep(k_rows, [block.k])
-        pack.gather(builder, plan.dtype, state.a, tables, target, shape)
-    return *target, integer(1)
-
-
-def _emit_tiles(
-    state: _Emission,
-    block: _Block,
-    a: tuple[ir.Value, ir.Value, ir.Value],
-    c: tuple[ir.Value, ir.Value],
-    skip: ir.Value,
-) -> None:
-    """Run the micro-kernel over the column tiles of one row tile."""
-    builder, plan = state.builder, state.plan
-    with counted_loop(builder, block.tiles) as tile:
-        start = builder.mul(tile, integer(plan.columns))
-        _emit_tile(state, block, a, c, skip, start, plan.columns)
-    if plan.tail:
-        with builder.if_then(block.last):
-            start = builder.mul(block.tiles, integer(plan.columns))
-            _emit_tile(state, block, a, c, skip, start, plan.tail)
-
-
-def _emit_tile(
-    state: _Emission,
-    block: _Block,
-    a: tuple[ir.Value, ir.Value, ir.Value],
-    c: tuple[ir.Value, ir.Value],
-    skip: ir.Value,
-    start: ir.Value,
-    columns: int,
-) -> None:
-    """Call the micro-kernel for one column tile."""
-    builder, plan = state.builder, state.plan
-    if plan.b_layout == "direct":
-        column = builder.add(block.n, start)
-        b = builder.gep(state.b, [builder.add(state.offset("b_k", block.k), column)])
-        b_step = plan.b_k.stride
-    else:
-        b = builder.gep(state.packed_b, [builder.mul(start, block.k_count)])
-        b_step = columns
-    width = plan.columns if plan.masked else columns
-    masked = takes_mask(width, plan.lanes, state.vector_bytes)
-    tile = MicroTile(plan.dtype, plan.lanes, plan.rows, width, masked, plan.panels > 1)
-    arguments = [*a, b, integer(b_step), builder.gep(c[0], [start]), c[1], block.k_count]
-    if masked:
-        arguments.append(integer((1 << columns) - 1))
-    if plan.panels > 1:
-        again = builder.icmp_signed(">", block.k, integer(0))
-        arguments += [again, skip, state.spare]
-    builder.call(micro_kernel(builder.module, tile), arguments)
-
-
-def _emit_finish(
-    state: _Emission, block: _Block, tile: ir.Value, rows: tuple[ir.Value, ir.Value]
-) -> None:
-    """Hand a finished tile to the epilogue, or store it to C."""
-    builder, plan = state.builder, state.plan
-    m, m_count = rows
-    shape = m_count, block.n_count
-    if state.epilogue is not None:
-        a, b, c, _, *extra = state.arguments
-        place = (m, block.n, m_count, block.n_count)
-        row_stride = plan.buffer_row
-        if plan.swapped:
-            place, row_stride = (block.n, m, block.n_count, m_count), 1
-        state.epilogue(
-            builder,
-            EpilogueTile(tile, row_stride, state.batch, *place, a, b, c, tuple(extra)),
+    def kernel(columns: int) -> ir.Function:
+        masked = takes_mask(columns, plan.lanes, vector_bytes)
+        adds = plan.panels > 1
+        return micro_kernel(
+            module, MicroTile(plan.dtype, plan.lanes, plan.rows, columns, masked, adds)
         )
-        return
-    source = tile, integer(plan.buffer_row)
-    m_rows, n_rows = state.rows("c_m"), state.rows("c_n")
-    if plan.c_n.is_unit():
-        start, to_rows = _window(builder, state.c, m_rows, m)
-        target = builder.gep(start, [block.n]), to_rows
-        pack.copy_rows(builder, plan.dtype, plan.lanes, source, target, shape)
-        return
-    tables = builder.gep(m_rows, [m]), builder.gep(n_rows, [block.n])
-    pack.scatter(builder, plan.dtype, source, state.c, tables, shape)
+
+    full = kernel(plan.columns)
+    return full, full if plan.masked or not plan.tail else kernel(plan.tail)
+
+
+def _frame(builder: ir.IRBuilder) -> ir.Value:
+    """The arguments that an epilogue may use, stored where its function finds them."""
+    a, b, c, _, *extra = builder.function.args
+    values = [builder.bitcast(value, BYTES) for value in (a, b, c, *extra)]
+    frame = builder.alloca(ir.ArrayType(BYTES, len(values)))
+    first = builder.bitcast(frame, BYTES.as_pointer())
+    for index, value in enumerate(values):
+        builder.store(value, advance(builder, first, index))
+    return builder.bitcast(frame, BYTES)
+
+
+def _epilogue_function(caller: ir.IRBuilder, plan: Plan, epilogue: Epilogue) -> ir.Function:
+    """The function that the loops call for a finished row tile, with the epilogue's code inside."""
+    name = f"{caller.function.name}.epilogue"
+    function = ir.Function(caller.module, ir.FunctionType(VOID, FINISH_ARGUMENTS), name)
+    function.linkage = "internal"
+    function.attributes.add("nounwind")
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    _, _, frame, _, tile, batch, m, n, m_count, n_count = function.args
+    first = builder.bitcast(frame, BYTES.as_pointer())
+    extra = range(3, len(caller.function.args) - 1)
+    pointer = element_type(plan.dtype).as_pointer()
+    values = [builder.load(advance(builder, first, index)) for index in (0, 1, 2, *extra)]
+    a, b, c = (builder.bitcast(value, pointer) for value in values[:3])
+    place, row_stride = (m, n, m_count, n_count), plan.buffer_row
+    if plan.swapped:
+        place, row_stride = (n, m, n_count, m_count), 1
+    tile = builder.bitcast(tile, pointer)
+    epilogue(
+        builder, EpilogueTile(tile, row_stride, batch, *place, a, b, c, tuple(values[3:]))
+    )
+    builder.ret_void()
+    return function

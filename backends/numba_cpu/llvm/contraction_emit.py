@@ -100,8 +100,8 @@ def internal_function(
         return found
     function = ir.Function(module, ir.FunctionType(VOID, arguments), name)
     function.linkage = "internal"
-    function.attributes.add("noinline")
-    function.attributes.add("nounwind")
+    for attribute in ("noinline", "noduplicate", "nounwind"):
+        function.attributes.add(attribute)
     for argument in function.args:
         if isinstance(argument.type, ir.PointerType):
             argument.add_attribute("noalias")

@@ -15,7 +15,7 @@ from irgrad.backends.numba_cpu.llvm.contraction_emit import (
     internal_function,
     minimum,
 )
-from irgrad.backends.numba_cpu.llvm.contraction_pack import PACK_A, PACK_B
+from irgrad.backends.numba_cpu.llvm.contraction_pack import PACK
 from irgrad.backends.numba_cpu.llvm.contraction_params import Parameters, read, slot
 from irgrad.backends.numba_cpu.llvm.contraction_tile import KERNEL_ARGUMENTS
 
@@ -61,7 +61,7 @@ def loops_function(module: ir.Module) -> ir.Function:
     which is called for every finished row tile of a column block. `tail` is the micro-kernel of the
     last column tile where that is narrower. `pack_a`, `pack_b` and `finish` may be null.
     """
-    arguments = [INTEGERS, *[BYTES] * 5, I64, KERNEL, KERNEL, PACK_A, PACK_B, FINISH]
+    arguments = [INTEGERS, *[BYTES] * 5, I64, KERNEL, KERNEL, PACK, PACK, FINISH]
 
     def emit(builder: ir.IRBuilder, values: list[ir.Value]) -> None:
         parameters, a, b, c, workspace, frame, batch = values[:7]
@@ -102,9 +102,8 @@ def _matrix(loops: _Loops, a: ir.Value, b: ir.Value, c: ir.Value, batch: ir.Valu
             with builder.if_then(_is_set(builder, loops["b_packed"])):
                 arguments = [loops.parameters, loops.workspace, b, n, n_count, k, k_count]
                 builder.call(loops.packers[1], arguments)
-            here = {"n": n, "full": full, "n_count": n_count, "first": first, "k": k}
-            here |= {"k_count": k_count, "done": done, "batch": batch}
-            loops.values |= here
+            loops.values |= {"n": n, "n_count": n_count, "first": first, "batch": batch}
+            loops.values |= {"k": k, "k_count": k_count, "done": done}
             _row_tiles(loops, a, b, c)
 
 
@@ -155,6 +154,16 @@ def _column_tiles(
     later = builder.icmp_signed(">", loops["k"], integer(0))
     again = builder.select(later, skip, integer(-1))
     spare = advance(builder, loops.workspace, loops["spare_place"])
-    width = builder.mul(loops["columns"], loops["item"])
-    stride = builder.add(loops["b_tile"], builder.mul(loops["k_count"], loops["b_panel"]))
-    raise NotImplementedError
+    deep = builder.mul(loops["k_count"], loops["b_deep"])
+    b_column = builder.add(loops["b_column"], deep)
+    full_shape = slot(builder, loops.parameters, "step")
+    tail_shape = slot(builder, loops.parameters, "tail_step")
+    with counted_loop(builder, loops["n_count"], loops["columns"]) as start:
+        left = builder.sub(loops["n_count"], start)
+        fits = builder.icmp_signed(">=", left, loops["columns"])
+        kernel = builder.select(fits, *loops.kernels)
+        shape = builder.select(fits, full_shape, tail_shape)
+        b_tile = advance(builder, b, builder.mul(start, b_column))
+        c_tile = advance(builder, c, builder.mul(start, loops["item"]))
+        arguments = [loops.parameters, a, b_tile, c_tile, loops["k_count"], shape, again, spare]
+        builder.call(kernel, arguments)

@@ -1,17 +1,21 @@
 """Copies between strided operands and packed panels, and the offset tables of multi-axis groups.
 
-A side of a copy is described by the offsets of its rows: an i64 stride, or a pointer to a table of
-offsets. Functions are internal to the module and shared by all contractions in it.
+A side of a copy is described by the byte offsets of its rows: an i64 stride, or a pointer to a table.
+Functions are internal to the module and shared by all contractions in it.
 """
+
+from collections.abc import Callable
 
 from llvmlite import ir
 
 from irgrad.backends.numba_cpu.llvm.contraction_emit import (
+    BYTES,
     I32,
     I64,
+    INTEGERS,
+    VOID,
     advance,
     counted_loop,
-    element_type,
     integer,
     internal_function,
     lane_mask,
@@ -19,39 +23,78 @@ from irgrad.backends.numba_cpu.llvm.contraction_emit import (
     minimum,
     store,
     tail_mask,
+    times,
 )
-from irgrad.backends.numba_cpu.llvm.contraction_plan import ITEM_BYTES, IndexMap, segments
+from irgrad.backends.numba_cpu.llvm.contraction_params import read
+from irgrad.backends.numba_cpu.llvm.contraction_plan import (
+    ITEM_BYTES,
+    IndexMap,
+    Plan,
+    segments,
+    table_maps,
+)
 
-TABLE = I64.as_pointer()
+PACK_ARGUMENTS = [INTEGERS, BYTES, BYTES, I64, I64, I64, I64]
+PACK = ir.FunctionType(VOID, PACK_ARGUMENTS).as_pointer()
 
 
 def row_offset(builder: ir.IRBuilder, rows: ir.Value, index: ir.Value) -> ir.Value:
-    """Offset of row `index` where `rows` is a stride or a table."""
+    """Byte offset of row `index` where `rows` is a stride or a table."""
     if rows.type == I64:
         return builder.mul(rows, index)
     return builder.load(builder.gep(rows, [index]))
+
+
+def window(
+    builder: ir.IRBuilder, start: ir.Value, rows: ir.Value, first: ir.Value
+) -> tuple[ir.Value, ir.Value]:
+    """An operand's (pointer, rows) from row `first` on."""
+    if rows.type == I64:
+        return advance(builder, start, builder.mul(rows, first)), rows
+    return start, builder.gep(rows, [first])
 
 
 def _kind(rows: ir.Value) -> str:
     return "s" if rows.type == I64 else "t"
 
 
-def fill_table(builder: ir.IRBuilder, table: ir.Value, index_map: IndexMap) -> None:
-    """Write the offset of every index of the map to `table`."""
+def map_rows(
+    builder: ir.IRBuilder, plan: Plan, parameters: ir.Value, workspace: ir.Value, name: str
+) -> ir.Value:
+    """The offsets of an index map: its stride or, where the plan has one, its table."""
+    value = read(builder, parameters, f"{name}_map")
+    if name in dict(table_maps(plan)):
+        return builder.bitcast(advance(builder, workspace, value), INTEGERS)
+    return value
+
+
+def fill_table(builder: ir.IRBuilder, table: ir.Value, index_map: IndexMap, item: int) -> None:
+    """Write the byte offset of every index of the map to `table`."""
 
     def nest(level: int, index: ir.Value, offset: ir.Value) -> None:
         if level == len(index_map.axes):
             builder.store(offset, builder.gep(table, [index]))
             return
         extent, stride = index_map.axes[level]
-        with counted_loop(builder, extent) as turn:
+        with counted_loop(builder, integer(extent)) as turn:
             nest(
                 level + 1,
-                builder.add(builder.mul(index, integer(extent)), turn),
-                builder.add(offset, builder.mul(turn, integer(stride))),
+                builder.add(times(builder, index, extent), turn),
+                builder.add(offset, times(builder, turn, stride * item)),
             )
 
     nest(0, integer(0), integer(0))
+
+
+def call_shared(
+    builder: ir.IRBuilder,
+    name: str,
+    arguments: list[ir.Value],
+    emit: Callable[[ir.IRBuilder, list[ir.Value]], None],
+) -> None:
+    """Call a function that is emitted once per module."""
+    types = [value.type for value in arguments]
+    builder.call(internal_function(builder.module, name, types, emit), arguments)
 
 
 def copy_rows(
@@ -62,7 +105,8 @@ def copy_rows(
     target: tuple[ir.Value, ir.Value],
     shape: tuple[ir.Value, ir.Value],
 ) -> None:
-    """Copy `shape` = (rows, columns) elements between (pointer, rows) sides with adjacent columns."""
+    """Copy `shape` = (rows, columns) elements between (pointer, rows) sides of adjacent columns."""
+    item = ITEM_BYTES[dtype]
 
     def emit(inner: ir.IRBuilder, values: list[ir.Value]) -> None:
         start, from_rows, place, to_rows, rows, columns = values
@@ -70,20 +114,19 @@ def copy_rows(
         rest = inner.sub(columns, whole)
         mask = tail_mask(inner, rest, lanes)
         ragged = inner.icmp_signed(">", rest, integer(0))
+        size = times(inner, whole, item)
         with counted_loop(inner, rows) as i:
-            read = inner.gep(start, [row_offset(inner, from_rows, i)])
-            write = inner.gep(place, [row_offset(inner, to_rows, i)])
-            with counted_loop(inner, whole, lanes) as j:
-                value = load(inner, dtype, inner.gep(read, [j]), lanes)
-                store(inner, dtype, value, inner.gep(write, [j]), lanes)
+            read_at = advance(inner, start, row_offset(inner, from_rows, i))
+            write_at = advance(inner, place, row_offset(inner, to_rows, i))
+            with counted_loop(inner, size, lanes * item) as j:
+                value = load(inner, dtype, advance(inner, read_at, j), lanes)
+                store(inner, dtype, value, advance(inner, write_at, j), lanes)
             with inner.if_then(ragged):
-                value = load(inner, dtype, inner.gep(read, [whole]), lanes, mask)
-                store(inner, dtype, value, inner.gep(write, [whole]), lanes, mask)
+                value = load(inner, dtype, advance(inner, read_at, size), lanes, mask)
+                store(inner, dtype, value, advance(inner, write_at, size), lanes, mask)
 
     name = f"copy_rows_{dtype}x{lanes}_{_kind(source[1])}{_kind(target[1])}"
-    arguments = [*source, *target, *shape]
-    types = [value.type for value in arguments]
-    builder.call(internal_function(builder.module, name, types, emit), arguments)
+    call_shared(builder, name, [*source, *target, *shape], emit)
 
 
 def copy_panels(
@@ -97,32 +140,30 @@ def copy_panels(
 ) -> None:
     """Copy a matrix of adjacent columns into dense panels, one after the other.
 
-    `shape` is (rows, panels, columns of a panel); panel t holds the columns from
-    min(t * columns, last) on. Rows are the outer loop, so that the source is read along its rows.
+    `shape` is (rows, total of the panels' columns, columns of a panel); panel t holds the columns
+    from min(t * columns, last) on. Rows are the outer loop: the source is read along its rows.
     """
-    columns = shape[2]
+    columns, item = shape[2], ITEM_BYTES[dtype]
 
     def emit(inner: ir.IRBuilder, values: list[ir.Value]) -> None:
-        start, from_rows, place, rows, panels, final = values
-        panel = inner.mul(rows, integer(columns))
+        start, from_rows, place, rows, total, final = values
+        deep = times(inner, rows, item)
         with counted_loop(inner, rows) as i:
-            read = inner.gep(start, [row_offset(inner, from_rows, i)])
-            write = inner.gep(place, [inner.mul(i, integer(columns))])
-            with counted_loop(inner, panels) as t:
-                first = minimum(inner, inner.mul(t, integer(columns)), final)
-                here = inner.gep(read, [first])
-                there = inner.gep(write, [inner.mul(t, panel)])
+            read_at = advance(inner, start, row_offset(inner, from_rows, i))
+            write_at = advance(inner, place, times(inner, i, columns * item))
+            with counted_loop(inner, total, columns) as t:
+                here = advance(inner, read_at, times(inner, minimum(inner, t, final), item))
+                there = advance(inner, write_at, inner.mul(t, deep))
                 for part in segments(columns, lanes):
                     mask = None
                     if part.valid < part.width:
                         mask = lane_mask(inner, integer((1 << part.valid) - 1), part.width)
-                    value = load(inner, dtype, advance(inner, here, part.offset), part.width, mask)
-                    store(inner, dtype, value, advance(inner, there, part.offset), part.width, mask)
+                    offset = part.offset * item
+                    value = load(inner, dtype, advance(inner, here, offset), part.width, mask)
+                    store(inner, dtype, value, advance(inner, there, offset), part.width, mask)
 
     name = f"copy_panels_{dtype}x{lanes}_{columns}_{_kind(source[1])}"
-    arguments = [*source, target, shape[0], shape[1], last]
-    types = [value.type for value in arguments]
-    builder.call(internal_function(builder.module, name, types, emit), arguments)
+    call_shared(builder, name, [*source, target, *shape[:2], last], emit)
 
 
 def transpose_panel(
@@ -133,47 +174,49 @@ def transpose_panel(
     target: ir.Value,
     shape: tuple[ir.Value, ir.Value],
 ) -> None:
-    """Write the transpose of (columns, rows) adjacent-row elements as a dense (rows, columns) panel.
+    """Write the transpose of (columns, rows) elements, adjacent along rows, as a dense panel.
 
     `source` rows are the columns of the panel; `shape` is (rows, columns) of the panel. Square blocks
     are transposed in registers; the last block of a side overlaps its neighbour.
     """
-    side = min(vector_bytes, 32) // ITEM_BYTES[dtype]
+    item = ITEM_BYTES[dtype]
+    side = min(vector_bytes, 32) // item
 
     def emit(inner: ir.IRBuilder, values: list[ir.Value]) -> None:
         start, from_rows, place, rows, columns = values
         square = inner.icmp_signed(">=", minimum(inner, rows, columns), integer(side))
         last_row = inner.sub(rows, integer(side))
         last_column = inner.sub(columns, integer(side))
+        step = times(inner, columns, item)
         with inner.if_else(square) as (blocked, small):
             with blocked, counted_loop(inner, columns, side) as j_turn:
                 j = minimum(inner, j_turn, last_column)
-                reads = [
-                    inner.gep(start, [row_offset(inner, from_rows, inner.add(j, integer(t)))])
+                lines = [
+                    advance(inner, start, row_offset(inner, from_rows, inner.add(j, integer(t))))
                     for t in range(side)
                 ]
+                corner = advance(inner, place, times(inner, j, item))
                 with counted_loop(inner, rows, side) as i_turn:
                     i = minimum(inner, i_turn, last_row)
-                    block = [load(inner, dtype, inner.gep(read, [i]), side) for read in reads]
-                    for t, value in enumerate(transpose_block(inner, block)):
-                        row = inner.mul(inner.add(i, integer(t)), columns)
-                        store(inner, dtype, value, inner.gep(place, [inner.add(row, j)]), side)
+                    along = times(inner, i, item)
+                    block = [load(inner, dtype, advance(inner, line, along), side) for line in lines]
+                    write_at = advance(inner, corner, inner.mul(i, step))
+                    for value in transpose_block(inner, block):
+                        store(inner, dtype, value, write_at, side)
+                        write_at = advance(inner, write_at, step)
             with small, counted_loop(inner, columns) as j:
-                read = inner.gep(start, [row_offset(inner, from_rows, j)])
+                line = advance(inner, start, row_offset(inner, from_rows, j))
+                column = advance(inner, place, times(inner, j, item))
                 with counted_loop(inner, rows) as i:
-                    value = inner.load(inner.gep(read, [i]))
-                    inner.store(
-                        value, inner.gep(place, [inner.add(inner.mul(i, columns), j)])
-                    )
+                    value = load(inner, dtype, advance(inner, line, times(inner, i, item)), 1)
+                    store(inner, dtype, value, advance(inner, column, inner.mul(i, step)), 1)
 
     name = f"transpose_panel_{dtype}x{side}_{_kind(source[1])}"
-    arguments = [*source, target, *shape]
-    types = [value.type for value in arguments]
-    builder.call(internal_function(builder.module, name, types, emit), arguments)
+    call_shared(builder, name, [*source, target, *shape], emit)
 
 
 def transpose_block(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
-    """Transpose a square block of vectors held in registers, by log2(side) rounds of two-row shuffles.
+    """Transpose a square block of vectors held in registers, by rounds of two-row shuffles.
 
     Groups of 16 bytes are transposed by interleaving, which is one instruction a shuffle on x86 and
     Arm; whole groups are then exchanged.
@@ -224,51 +267,25 @@ def _shuffle(
     return builder.shuffle_vector(*pair, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))
 
 
-def gather(
+def copy_elements(
     builder: ir.IRBuilder,
     dtype: str,
-    source: ir.Value,
-    tables: tuple[ir.Value, ir.Value],
-    target: tuple[ir.Value, ir.Value],
+    source: tuple[ir.Value, ir.Value, ir.Value],
+    target: tuple[ir.Value, ir.Value, ir.Value],
     shape: tuple[ir.Value, ir.Value],
 ) -> None:
-    """Copy scattered elements source[rows[i] + columns[j]] to rows of adjacent elements."""
+    """Copy element by element between (pointer, rows, columns) sides."""
 
     def emit(inner: ir.IRBuilder, values: list[ir.Value]) -> None:
-        start, row_table, column_table, place, stride, rows, columns = values
+        start, from_rows, from_columns, place, to_rows, to_columns, rows, columns = values
         with counted_loop(inner, rows) as i:
-            read = inner.gep(start, [row_offset(inner, row_table, i)])
-            write = inner.gep(place, [inner.mul(i, stride)])
+            read_at = advance(inner, start, row_offset(inner, from_rows, i))
+            write_at = advance(inner, place, row_offset(inner, to_rows, i))
             with counted_loop(inner, columns) as j:
-                value = inner.load(inner.gep(read, [row_offset(inner, column_table, j)]))
-                inner.store(value, inner.gep(write, [j]))
+                here = advance(inner, read_at, row_offset(inner, from_columns, j))
+                there = advance(inner, write_at, row_offset(inner, to_columns, j))
+                store(inner, dtype, load(inner, dtype, here, 1), there, 1)
 
-    pointer = element_type(dtype).as_pointer()
-    types = [pointer, TABLE, TABLE, pointer, I64, I64, I64]
-    function = internal_function(builder.module, f"gather_{dtype}", types, emit)
-    builder.call(function, [source, *tables, *target, *shape])
-
-
-def scatter(
-    builder: ir.IRBuilder,
-    dtype: str,
-    source: tuple[ir.Value, ir.Value],
-    target: ir.Value,
-    tables: tuple[ir.Value, ir.Value],
-    shape: tuple[ir.Value, ir.Value],
-) -> None:
-    """Copy rows of adjacent elements to target[rows[i] + columns[j]]."""
-
-    def emit(inner: ir.IRBuilder, values: list[ir.Value]) -> None:
-        start, stride, place, row_table, column_table, rows, columns = values
-        with counted_loop(inner, rows) as i:
-            read = inner.gep(start, [inner.mul(i, stride)])
-            write = inner.gep(place, [row_offset(inner, row_table, i)])
-            with counted_loop(inner, columns) as j:
-                value = inner.load(inner.gep(read, [j]))
-                inner.store(value, inner.gep(write, [row_offset(inner, column_table, j)]))
-
-    pointer = element_type(dtype).as_pointer()
-    types = [pointer, I64, pointer, TABLE, TABLE, I64, I64]
-    function = internal_function(builder.module, f"scatter_{dtype}", types, emit)
-    builder.call(function, [*source, target, *tables, *shape])
+    arguments = [*source, *target, *shape]
+    kinds = "".join(_kind(arguments[i]) for i in (1, 2, 4, 5))
+    call_shared(builder, f"copy_elements_{dtype}_{kinds}", arguments, emit)

@@ -26,6 +26,7 @@ class Parameters(NamedTuple):
     adjacent so that the micro-kernel gets one pointer to it.
     """
 
+    item: int
     batches: int
     a_batch: int
     b_batch: int
@@ -53,8 +54,8 @@ class Parameters(NamedTuple):
     b_place: int
     b_k: int
     b_n: int
-    b_tile: int
-    b_panel: int
+    b_column: int
+    b_deep: int
     step: int
     mask: int
     tail_step: int
@@ -89,6 +90,7 @@ def make_parameters(plan: Plan, scratch: Scratch) -> Parameters:
     width = plan.columns * item
     batch = plan.batch[-1] if plan.batch else None
     return Parameters(
+        item=item,
         batches=batch.extent if batch else 1,
         a_batch=batch.a * item if batch else 0,
         b_batch=batch.b * item if batch else 0,
@@ -116,8 +118,8 @@ def make_parameters(plan: Plan, scratch: Scratch) -> Parameters:
         b_place=scratch.b,
         b_k=0 if b_packed else plan.b_k.stride * item,
         b_n=0 if b_packed else item,
-        b_tile=0 if b_packed else width,
-        b_panel=width if b_packed else 0,
+        b_column=0 if b_packed else item,
+        b_deep=item if b_packed else 0,
         step=width if b_packed else plan.b_k.stride * item,
         mask=(1 << plan.columns) - 1 if plan.columns < 64 else -1,
         tail_step=plan.tail * item if b_packed else plan.b_k.stride * item,

@@ -60,9 +60,8 @@ class IndexMap:
 
     @property
     def stride(self) -> int:
-        """The one stride of a linear map; 0 where the group has extent 1."""
-        assert self.linear
-        return self.axes[0][1] if self.axes else 0
+        """The one stride of a linear map; 0 where the group has extent 1 or no one stride exists."""
+        return self.axes[0][1] if len(self.axes) == 1 else 0
 
     @property
     def extent(self) -> int:
@@ -322,7 +321,9 @@ def make_plan(spec: ContractionSpec, vector_bytes: int, epilogue: bool) -> Plan:
     if _aliases(buffer_row, rows, item):
         buffer_row += _ALIGNMENT // item
     a_layout = _layout_of_a(a_m, a_k, rows, -(-n // columns), item)
-    group = max(1, _GROUP_BYTES // (rows * item)) if a_layout == "columns" else 1
+    group = 1
+    while a_layout == "columns" and group * rows * item < _GROUP_BYTES:
+        group *= 2
     row_tiles = -(-m // rows)
     row_block = row_tiles
     if buffered and k > depth:
@@ -331,7 +332,7 @@ def make_plan(spec: ContractionSpec, vector_bytes: int, epilogue: bool) -> Plan:
         dtype=spec.dtype, lanes=lanes, swapped=swapped, m=m, n=n, k=k,
         batch=merge_batch(spec.batch), a_m=a_m, a_k=a_k, b_k=b_k, b_n=b_n, c_m=c_m, c_n=c_n,
         rows=rows, columns=columns, masked=masked, block_tiles=block_tiles,
-        row_block=row_block, group=min(group, row_block), a_layout=a_layout,
+        row_block=row_block, group=group, a_layout=a_layout,
         b_layout=_layout_of_b(b_k, b_n, row_tiles, item), buffered=buffered, buffer_row=buffer_row,
     )  # fmt: skip
 

@@ -168,6 +168,8 @@ def _table(module: ir.Module) -> ir.GlobalVariable:
 def _internal(module: ir.Module, signature: ir.FunctionType, symbol: str) -> ir.Function:
     function = ir.Function(module, signature, symbol)
     function.linkage = "internal"
+    # Rarely called: not worth the time to optimise it.
     function.attributes.add("noinline")
+    function.attributes.add("optnone")
     function.attributes.add("nounwind")
     return function

@@ -15,9 +15,9 @@ from irgrad.backends.numba_cpu.llvm.vector_math_builder import Lanes, Vec
 from irgrad.backends.numba_cpu.llvm.vector_math_payne_hanek import remainder_large
 
 TWO_OVER_PI = 0.6366197723675814
-# pi/2 in three parts, each rounded to the format.
+# pi/2 in three positive parts: then x = -0.0 keeps its sign through the reduction.
 PI_2 = {
-    "f32": (1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15),
+    "f32": (1.570796251296997, 7.549789415861596e-08, 5.390302529957765e-15),
     "f64": (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33),
 }
 # Up to here the quadrant number is right and the first product of the reduction is exact.

@@ -4,13 +4,14 @@ One function for the whole process, driven by a table of 64-bit words for each c
 the interpreter's lock held it checks every argument against the table and collects the addresses of
 the data; then it calls the entry, without the lock where the work is long enough to pay for that.
 
-A table is `HEADER` words, then `RECORD` words for each input of the graph (arguments first, then
-captures), then the sizes that the records point to.
+A table is `HEADER` words, then `RECORD` words for each input of the graph, then the sizes that the
+records point to.
 """
 
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -46,14 +47,14 @@ class Door:
 class Input:
     """What the door demands of one input.
 
-    captured: the array of a capture, whose object is read at each call; None for an argument.
-    donated: it must be writeable and share no memory with another input.
+    source: the position of the argument that it is, or the array of a capture, whose object is read
+    at each call. donated: it must be writeable and share no memory with another input.
     """
 
+    source: int | np.ndarray
     dtype: np.dtype
     shape: tuple[int, ...]
     donated: bool = False
-    captured: np.ndarray | None = None
 
 
 def make_table(entry: int, inputs: Sequence[Input], outputs: int, release: bool) -> np.ndarray:
@@ -66,23 +67,23 @@ def make_table(entry: int, inputs: Sequence[Input], outputs: int, release: bool)
     table = np.zeros(HEADER + RECORD * len(inputs) + ranks, dtype=np.int64)
     start = table.__array_interface__["data"][0]
     save, restore = lock_functions() if release else (0, 0)
-    arguments = sum(one.captured is None for one in inputs)
+    arguments = sum(isinstance(one.source, int) for one in inputs)
     table[:HEADER] = entry, arguments, len(inputs), outputs, save, restore, 0, 0
     sizes = HEADER + RECORD * len(inputs)
     for i, one in enumerate(inputs):
         table[sizes : sizes + len(one.shape)] = one.shape
         flags = layout.C_CONTIGUOUS | layout.ALIGNED | (layout.WRITEABLE if one.donated else 0)
-        elements = int(np.prod(one.shape, dtype=np.int64))
+        is_argument = isinstance(one.source, int)
         at = HEADER + RECORD * i
         table[at : at + RECORD] = (
-            id(one.captured) if one.captured is not None else 0,
+            0 if is_argument else id(one.source),
             id(one.dtype),
             len(one.shape),
             start + 8 * sizes,
             flags,
-            elements * one.dtype.itemsize,
+            math.prod(one.shape) * one.dtype.itemsize,
             one.donated,
-            0,
+            8 * one.source if is_argument else 0,
         )
         sizes += len(one.shape)
     return table
@@ -256,8 +257,10 @@ find:
   %offset = shl i64 %i, 3
   %record_offset = mul i64 %i, {record}
   %record = getelementptr i8, ptr %records, i64 %record_offset
-  %is_argument = icmp slt i64 %i, %expected
-  %item = getelementptr i8, ptr %items, i64 %offset
+  %captured = call i64 @word(ptr %record, i64 0)
+  %is_argument = icmp eq i64 %captured, 0
+  %position = call i64 @word(ptr %record, i64 56)
+  %item = getelementptr i8, ptr %items, i64 %position
   %source = select i1 %is_argument, ptr %item, ptr %record
   %object = load ptr, ptr %source
   %plain = call i1 @is_plain(ptr %object, ptr %record)

@@ -155,6 +155,9 @@ EXTREMUM_RULES = (
 SCALE_RULES = (
     Rule("scale_zero", "scale_or_zero(0, s) -> 0",
          op("scale_or_zero", Const(0.0, "c"), x), lambda m: m["x"].like(0)),
+    Rule("scale_nonzero", "scale_or_zero(c, s) -> c * s for a number c that is not 0",
+         op("scale_or_zero", c, x), lambda m: m["x"].like(m.number("c")) * m["x"],
+         (lambda m: m.number("c") != 0,)),
     Rule("scale_one", "scale_or_zero(x, 1) -> x; -0.0 keeps its sign",
          op("scale_or_zero", x, Const(1)), lambda m: m["x"], numerics="stable"),
     Rule("scale_finite", "scale_or_zero(x, s) -> x * s where s is proved finite",

@@ -1,4 +1,8 @@
-"""Reductions: of nothing, of reductions, of moved and repeated values, and factors taken out."""
+"""Reductions: of nothing, of reductions, of moved and repeated values, and factors taken out.
+
+Rules that change the order of a maximum or minimum are stable for one reason: which of 0.0 and -0.0
+is found first may differ.
+"""
 
 from __future__ import annotations
 
@@ -80,19 +84,20 @@ MERGE_RULES = (
     Rule("sum_of_one", "sum, prod along axes of size 1 -> reshape(x); -0.0 keeps its sign",
          op(SUMS, x), lambda m: reshape(m["x"], m["root"].shape), (_flat,), "stable"),
     Rule("pick_of_pick", "max(max(x)) -> max(x) along all axes; so min, any, all",
-         op(PICKS, op(PICKS, x, name="inner")), _merge, (_same_reduction, single_use("inner"))),
+         op(PICKS, op(PICKS, x, name="inner")), _merge,
+         (_same_reduction, single_use("inner")), "stable"),
     Rule("sum_of_sum", "sum(sum(x)) -> sum(x) along all axes, in another order; so prod",
          op(SUMS, op(SUMS, x, name="inner")), _merge,
          (_same_reduction, single_use("inner")), "stable"),
     Rule("pick_of_transpose", "max(transpose(x)) -> transpose(max(x)); so min, any, all",
-         op(PICKS, op("transpose", x, name="inner")), _before_transpose),
+         op(PICKS, op("transpose", x, name="inner")), _before_transpose, numerics="stable"),
     Rule("sum_of_transpose", "sum(transpose(x)) -> transpose(sum(x)), in another order; so prod",
          op(SUMS, op("transpose", x, name="inner")), _before_transpose, numerics="stable"),
     Rule("reduce_of_reshape", "reduction of reshape(x) -> reshape(reduction of x) if ones change",
          op(REDUCTIONS, op("reshape", x, name="inner")), _before_reshape,
          (_reduces_more_than_ones,)),
     Rule("pick_all_of_reshape", "max(reshape(x)) -> max(x) along all axes; so min, any, all",
-         op(PICKS, op("reshape", x, name="inner")), _all_axes, (_reduces_all,)),
+         op(PICKS, op("reshape", x, name="inner")), _all_axes, (_reduces_all,), "stable"),
     Rule("sum_all_of_reshape", "sum(reshape(x)) -> sum(x) of all, in another order; so prod",
          op(SUMS, op("reshape", x, name="inner")), _all_axes, (_reduces_all,), "stable"),
 )  # fmt: skip
@@ -151,7 +156,8 @@ def _sum_source(m: Match) -> Expr:
 
 REPEAT_RULES = (
     Rule("pick_of_broadcast", "max(broadcast(x)) -> broadcast(max(x)); so min, any, all",
-         op(PICKS, op("broadcast", x, name="inner")), _pick_source, (_repeated_some,)),
+         op(PICKS, op("broadcast", x, name="inner")), _pick_source,
+         (_repeated_some,), "stable"),
     Rule("sum_of_broadcast", "sum(broadcast(x)) -> broadcast(sum(x) * repetitions summed)",
          op("reduce_sum", op("broadcast", x, name="inner")), _sum_source, (), "stable"),
     Rule("sum_of_constant", "sum(c) -> c * the number of elements, where rounding or a name is met",

@@ -2,8 +2,8 @@
 
 Called with plain sizes they are NumPy's functions and return ordinary ndarrays, which become
 captures where a trace meets them: nothing tells a fresh array from one that the program will write
-again, and a capture is read at each call. They build constants and index grids of the graph where an
-argument is traced: a symbolic size, a traced value, or `like=` (`zeros((3, 4), like=x)`).
+again, and a capture is read at each call. They build constants and index grids of the graph where
+an argument is traced: a symbolic size, a traced value, or `like=` (`zeros((3, 4), like=x)`).
 """
 
 from __future__ import annotations
@@ -207,7 +207,9 @@ def identity(t: Trace, n: Any, dtype: Any = None, *, like: Any = None) -> Tracer
 
 
 @traced(_without_like(np.tri))
-def tri(t: Trace, N: Any, M: Any = None, k: Any = 0, dtype: Any = float, *, like: Any = None) -> Tracer:  # noqa: N803
+def tri(
+    t: Trace, N: Any, M: Any = None, k: Any = 0, dtype: Any = float, *, like: Any = None  # noqa: N803
+) -> Tracer:
     """1 at and below a diagonal, 0 above."""
     rows = t.size(N, "tri")
     columns = rows if M is None else t.size(M, "tri")

@@ -103,16 +103,17 @@ def _sizes(notation: Notation, xs: list[Expr]) -> dict[Label, Size]:
 
 
 @traced(np.einsum)
-def einsum(t: Trace, subscripts: Any, /, *arrays: Any, out: None = None, optimize: Any = None) -> Tracer:
+def einsum(
+    t: Trace, subscripts: Any, /, *arrays: Any, out: None = None, optimize: Any = None
+) -> Tracer:
     """Sums of products by labels: diagonals, sums, transposes and contractions in one notation.
 
     Several operands are contracted pairwise, cheapest pair first; `optimize` is ignored.
     """
     refuse("einsum", out=out)
     if not isinstance(subscripts, str):
-        raise ArgumentError(
-            f"einsum: expected the labels as text such as 'ij,jk->ik', got {type(subscripts).__name__}"
-        )
+        got = type(subscripts).__name__
+        raise ArgumentError(f"einsum: expected the labels as text such as 'ij,jk->ik', got {got}")
     given = operands(t, *arrays)
     dtype, _ = common_dtype("einsum", given)
     xs = [fit(t, x, dtype, x.type.shape) for x in given]

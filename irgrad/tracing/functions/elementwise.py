@@ -208,7 +208,9 @@ def nan_to_num(
 # -- compositions ----------------------------------------------------------------------------------
 
 
-def _unary(name: str, numpy_function: Callable[..., Any], body: Callable[[Trace, Expr], Expr]) -> Any:
+def _unary(
+    name: str, numpy_function: Callable[..., Any], body: Callable[[Trace, Expr], Expr]
+) -> Callable[..., Any]:
     """A function of one operand that is computed in floats; the ufunc decides in which."""
     ufunc = numpy_function if isinstance(numpy_function, np.ufunc) else np.sin
 

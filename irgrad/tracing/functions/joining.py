@@ -111,7 +111,9 @@ def _is_nested(x: Any) -> bool:
 
 
 @traced(np.meshgrid)
-def meshgrid(t: Trace, *xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
+def meshgrid(
+    t: Trace, *xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy"
+) -> tuple[Tracer, ...]:
     """Coordinate arrays of a grid from vectors."""
     xs = [t.lift(x).expr for x in xi]
     for position, x in enumerate(xs):

@@ -299,7 +299,9 @@ def _cuts(size: Size, sections: Any, function: str, equal: bool) -> list[Size]:
     return [short * i + min(i, longer) for i in range(count + 1)]
 
 
-def _split(t: Trace, ary: Any, sections: Any, axis: Any, function: str, equal: bool) -> list[Tracer]:
+def _split(
+    t: Trace, ary: Any, sections: Any, axis: Any, function: str, equal: bool
+) -> list[Tracer]:
     x = t.lift(ary)
     place = as_axis(function, axis, x.type.rank)
     cuts = _cuts(x.type.shape[place], sections, function, equal)

@@ -68,7 +68,7 @@ def _extremum_function(name: str, op: str) -> Callable[..., Any]:
         axes = as_axes(name, axis, x.ndim)
         for i in axes:
             if x.type.shape[i] == 0:
-                raise ShapeError(f"{name}: expected at least 1 element along axis {i}, got {x.type}")
+                raise ShapeError(f"{name}: expected an element along axis {i}, got {x.type}")
         return t.wrap(_reduce(x.expr, op, axes, bool(keepdims)))
 
     function.__name__ = function.__qualname__ = name
@@ -180,7 +180,9 @@ def _spread_function(name: str, finish: Callable[[Expr], Expr]) -> Callable[...,
 
 
 @traced(np.average)
-def average(t: Trace, a: Any, axis: Any = None, weights: None = None, *, keepdims: bool = False) -> Tracer:
+def average(
+    t: Trace, a: Any, axis: Any = None, weights: None = None, *, keepdims: bool = False
+) -> Tracer:
     """The mean along axes; weights are not accepted."""
     refuse("average", weights=weights)
     return mean(t.lift(a), axis, keepdims=keepdims)

@@ -1,0 +1,103 @@
+"""Loops of a kernel: counted loops, unrolled loops, and loops whose iterations are lanes of vectors."""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from irgrad.backends.numba_cpu.llvm.emit import Group, KernelEmitter, Scope
+from irgrad.backends.numba_cpu.llvm.reductions import (
+    define_results,
+    emit_sequential_reduce,
+    emit_vector_reduce,
+    tree,
+)
+from irgrad.backends.numba_cpu.llvm.schedule import LoopPlan, cost, plan_loop
+from irgrad.backends.numba_cpu.llvm.structure import CountedLoop
+from irgrad.backends.numba_cpu.llvm.vectors import first_lanes
+from irgrad.kernel.ir import For, Reduce, Statement
+
+STRAIGHT_GROUPS = 4
+STRAIGHT_COST = 48
+
+
+def emit_loop(emitter: KernelEmitter, scope: Scope, loop: For | Reduce) -> None:
+    """Emit a loop by the plan for it; a loop inside of a vector loop is unrolled."""
+    if isinstance(loop, For) and loop.extent == 0:
+        return
+    if scope.group is not None:
+        plan = LoopPlan("unrolled")
+    else:
+        plan = plan_loop(loop, emitter.dtypes, emitter.vector_bytes)
+    if plan.kind == "unrolled":
+        _unrolled(emitter, scope, loop)
+    elif isinstance(loop, Reduce):
+        assert plan.kind != "nest", "a loop within a reduction"
+        if plan.kind == "vector":
+            emit_vector_reduce(emitter, scope, loop, plan.lanes)
+        else:
+            emit_sequential_reduce(emitter, scope, loop)
+    elif plan.kind == "vector":
+        _vector_for(emitter, scope, loop, plan.lanes)
+    else:
+        _counted(emitter, scope, loop)
+
+
+def _counted(emitter: KernelEmitter, scope: Scope, loop: For) -> None:
+    counted = CountedLoop(scope.builder, loop.extent)
+    inner = scope.child()
+    inner.indices[loop.index] = counted.index
+    emitter.emit(inner, loop.body)
+    counted.close([])
+
+
+def _unrolled(emitter: KernelEmitter, scope: Scope, loop: For | Reduce) -> None:
+    """A copy of the body for each iteration; element i of a reduction is the only one of its lane."""
+    results = loop.results if isinstance(loop, Reduce) else ()
+    elements: list[list[ir.Value]] = [[] for _ in results]
+    for i in range(loop.extent):
+        inner = scope.child()
+        inner.indices[loop.index] = i
+        emitter.emit(inner, loop.body)
+        for element, result in zip(elements, results, strict=True):
+            element.append(emitter.vector(inner, result.value))
+    totals = [
+        tree(scope.builder, result, element, scope.lanes)
+        for element, result in zip(elements, results, strict=True)
+    ]
+    define_results(scope, results, totals)
+
+
+def _vector_for(emitter: KernelEmitter, scope: Scope, loop: For, lanes: int) -> None:
+    """Full groups in a loop, or one after another where they are few, then the rest under a mask."""
+    full, rest = divmod(loop.extent, lanes)
+    builder = scope.builder
+    straight = full <= STRAIGHT_GROUPS and full * cost(loop.body) <= STRAIGHT_COST
+    if full <= 1 or straight:
+        inner = _group_scope(scope, builder)
+        for turn in range(full):
+            _body(emitter, inner, loop.body, Group(loop.index, lanes, turn * lanes, None, lanes))
+    else:
+        counted = CountedLoop(builder, full * lanes, lanes)
+        inner = _group_scope(scope, counted.hoist)
+        _body(emitter, inner, loop.body, Group(loop.index, lanes, counted.index, None, lanes))
+        counted.close([])
+    if rest:
+        _body(emitter, inner, loop.body, tail_group(loop.index, lanes, full * lanes, rest))
+
+
+def _group_scope(scope: Scope, hoist: ir.IRBuilder) -> Scope:
+    inner = scope.child()
+    inner.hoist = hoist
+    inner.cache = {}
+    return inner
+
+
+def tail_group(index: str, lanes: int, start: int, active: int) -> Group:
+    """The last iterations of a loop, fewer than there are lanes."""
+    return Group(index, lanes, start, first_lanes(lanes, active), active)
+
+
+def _body(
+    emitter: KernelEmitter, scope: Scope, body: tuple[Statement, ...], group: Group
+) -> None:
+    emitter.emit(scope.with_group(group), body)

@@ -1,0 +1,152 @@
+"""Functions of neural networks: activations, normalisation and losses.
+
+Each is its formula in `irgrad.numpy`: on traced values it is recorded, on arrays computed at once.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .. import numpy as np
+from ..errors import DTypeError, ShapeError
+from ..tracing.functions import elementwise, norms
+
+Axis = int | tuple[int, ...] | None
+
+erf = elementwise.erf
+erfc = elementwise.erfc
+relu = elementwise.relu
+sigmoid = elementwise.sigmoid
+softplus = elementwise.softplus
+stop_gradient = elementwise.stop_gradient
+norm = norms.norm
+
+
+def tanh(x: Any) -> Any:
+    """The hyperbolic tangent."""
+    return np.tanh(x)
+
+
+def silu(x: Any) -> Any:
+    """x * sigmoid(x)."""
+    return x * sigmoid(x)
+
+
+def gelu(x: Any, approximate: bool = True) -> Any:
+    """x times the normal distribution function of x (Hendrycks and Gimpel, 2016).
+
+    approximate: by tanh, the paper's formula; else by erfc, which keeps the lower tail's digits.
+    """
+    if approximate:
+        inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * (x * x * x))
+        return 0.5 * x * (1.0 + np.tanh(inner))
+    return 0.5 * x * erfc(-x * math.sqrt(0.5))
+
+
+def elu(x: Any, alpha: float = 1.0) -> Any:
+    """x above 0, alpha * (exp(x) - 1) below (Clevert, Unterthiner and Hochreiter, 2015)."""
+    negative = np.where(x > 0, 0.0, x)
+    return np.where(x > 0, x, alpha * np.expm1(negative))
+
+
+def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
+    """x above 0, negative_slope * x below."""
+    return np.where(x > 0, x, negative_slope * x)
+
+
+# -- normalised exponentials -----------------------------------------------------------------------
+
+
+def _shift(x: Any, axis: Axis) -> Any:
+    """The largest element as a constant to subtract before exp, 0 where it is not finite."""
+    largest = stop_gradient(np.max(x, axis=axis, keepdims=True))
+    return np.where(np.isfinite(largest), largest, 0)
+
+
+def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """log(sum(exp(x))) along axes; -inf where all elements are -inf, inf where one is."""
+    shift = _shift(x, axis)
+    result = np.log(np.sum(np.exp(x - shift), axis=axis, keepdims=True)) + shift
+    return result if keepdims else np.squeeze(result, _dropped(x, axis))
+
+
+def _dropped(x: Any, axis: Axis) -> tuple[int, ...]:
+    """The axes that a reduction loses."""
+    if axis is None:
+        return tuple(range(np.ndim(x)))
+    return axis if isinstance(axis, tuple) else (axis,)
+
+
+def softmax(x: Any, axis: Axis = -1) -> Any:
+    """exp(x) / sum(exp(x)) along axes; NaN where an element is inf or all are -inf."""
+    shifted = np.exp(x - stop_gradient(np.max(x, axis=axis, keepdims=True)))
+    return shifted / np.sum(shifted, axis=axis, keepdims=True)
+
+
+def log_softmax(x: Any, axis: Axis = -1) -> Any:
+    """log(softmax(x)) without forming the quotient."""
+    shifted = x - _shift(x, axis)
+    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+
+
+# -- normalisation ---------------------------------------------------------------------------------
+
+
+def layer_norm(
+    x: Any, scale: Any = None, shift: Any = None, axis: int | tuple[int, ...] = -1,
+    eps: float = 1e-5,
+) -> Any:
+    """(x - mean) / sqrt(variance + eps) along axes, times `scale` plus `shift` where given.
+
+    (Ba, Kiros and Hinton, 2016.) scale, shift: broadcast against x.
+    """
+    centred = x - np.mean(x, axis=axis, keepdims=True)
+    variance = np.mean(centred * centred, axis=axis, keepdims=True)
+    result = centred / np.sqrt(variance + eps)
+    if scale is not None:
+        result = result * scale
+    return result if shift is None else result + shift
+
+
+# -- losses ----------------------------------------------------------------------------------------
+
+
+def cross_entropy(logits: Any, labels: Any, axis: int = -1) -> Any:
+    """The mean over all samples of -log softmax(logits) at the labels.
+
+    labels: integers of the shape of `logits` without `axis`, from 0 to below its size; or
+    probabilities of the shape of `logits`. Raises ShapeError or DTypeError for anything else.
+    """
+    shape, wanted = np.shape(logits), np.shape(labels)
+    kind = np.result_type(labels).kind
+    place = axis % len(shape) if shape else 0
+    if kind == "f" and wanted == shape:
+        log_p = log_softmax(logits, axis)
+        terms = np.where(labels == 0, 0.0, labels * np.where(labels == 0, 0.0, log_p))
+        return -np.mean(np.sum(terms, axis=axis))
+    if kind not in "iu":
+        raise DTypeError(
+            "cross_entropy: expected integer labels, or float probabilities of the shape of the "
+            f"logits {shape}, got {np.result_type(labels)} of shape {wanted}"
+        )
+    if wanted != shape[:place] + shape[place + 1 :]:
+        raise ShapeError(
+            f"cross_entropy: expected labels of the shape of logits {shape} without axis {axis}, "
+            f"got {wanted}"
+        )
+    chosen = np.sum(np.where(_one_hot(labels, shape, place), logits, 0), axis=axis)
+    return np.mean(logsumexp(logits, axis) - chosen)
+
+
+def _one_hot(labels: Any, shape: tuple[Any, ...], axis: int) -> Any:
+    """Whether the position along a new axis is the label."""
+    positions = np.arange(shape[axis], like=labels)
+    column = np.reshape(positions, (-1,) + (1,) * (len(shape) - axis - 1))
+    return np.expand_dims(labels, axis) == column
+
+
+def mse_loss(prediction: Any, target: Any) -> Any:
+    """The mean of (prediction - target)**2 over all elements."""
+    difference = prediction - target
+    return np.mean(difference * difference)

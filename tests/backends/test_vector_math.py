@@ -1,0 +1,358 @@
+"""Own vector functions: error bounds, special values, the same bits at every width, no libm."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import llvmlite.binding as llvm
+import llvmlite.ir as ir
+import numpy as np
+import pytest
+import scipy.special
+
+from irgrad.backends.numba_cpu.llvm.vector_math import ARITY, FUNCTIONS, math_function
+
+WIDTHS = {"f32": (1, 4, 16), "f64": (1, 4, 8, 16)}
+DTYPES = {"f32": np.dtype(np.float32), "f64": np.dtype(np.float64)}
+WIDER = {"f32": np.float64, "f64": np.longdouble}
+POINTS = 100_000
+MAX_ULP = 2.0
+CASES = [(name, scalar) for name in sorted(FUNCTIONS) for scalar in DTYPES]
+
+I64 = ir.IntType(64)
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The compiled loops over arrays, one for each function, dtype and width."""
+
+    engine: llvm.ExecutionEngine
+
+    def __call__(self, name: str, scalar: str, width: int, *arrays: np.ndarray) -> np.ndarray:
+        """The function over arrays whose length is a multiple of the width."""
+        dtype = DTYPES[scalar]
+        inputs = [np.ascontiguousarray(a, dtype=dtype) for a in arrays]
+        out = np.empty_like(inputs[0])
+        assert out.size % width == 0
+        address = self.engine.get_function_address(_symbol(name, scalar, width))
+        pointers = [ctypes.c_void_p(a.ctypes.data) for a in (*inputs, out)]
+        signature = ctypes.CFUNCTYPE(None, ctypes.c_int64, *[ctypes.c_void_p] * len(pointers))
+        signature(address)(out.size, *pointers)
+        return out
+
+
+def _symbol(name: str, scalar: str, width: int) -> str:
+    return f"loop_{name}_v{width}{scalar}"
+
+
+def _add_loop(module: ir.Module, name: str, scalar: str, width: int) -> None:
+    """Adds void loop(i64 n, T* x..., T* out) that applies the function to whole vectors."""
+    function = math_function(module, name, scalar, width)
+    vector = function.ftype.return_type
+    pointer = vector.element.as_pointer()
+    arity = len(function.args)
+    signature = ir.FunctionType(ir.VoidType(), [I64] + [pointer] * (arity + 1))
+    loop_function = ir.Function(module, signature, _symbol(name, scalar, width))
+    count, *inputs, out = loop_function.args
+    entry, loop, done = (loop_function.append_basic_block(n) for n in ("entry", "loop", "done"))
+    b = ir.IRBuilder(entry)
+    b.branch(loop)
+    b.position_at_end(loop)
+    i = b.phi(I64)
+    i.add_incoming(I64(0), entry)
+    align = DTYPES[scalar].itemsize
+
+    def at(array: ir.Value) -> ir.Value:
+        return b.bitcast(b.gep(array, [i]), vector.as_pointer())
+
+    values = [b.load(at(array), align=align) for array in inputs]
+    b.store(b.call(function, values), at(out), align=align)
+    following = b.add(i, I64(width))
+    i.add_incoming(following, loop)
+    b.cbranch(b.icmp_signed("<", following, count), loop, done)
+    b.position_at_end(done)
+    b.ret_void()
+
+
+def _module(widths: dict[str, tuple[int, ...]]) -> ir.Module:
+    module = ir.Module("vector_math_test")
+    module.triple = llvm.get_default_triple()
+    for name, scalar in CASES:
+        for width in widths[scalar]:
+            _add_loop(module, name, scalar, width)
+    return module
+
+
+def _machine(cpu: str | None = None) -> llvm.TargetMachine:
+    """A machine for a named CPU or the host."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    host = cpu is None
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name() if host else cpu,
+        features=llvm.get_host_cpu_features().flatten() if host else "",
+        opt=2,
+        reloc="pic",
+        codemodel="small",
+    )
+
+
+def _emit(module: ir.Module, machine: llvm.TargetMachine) -> bytes:
+    parsed = llvm.parse_assembly(str(module))
+    parsed.verify()
+    options = llvm.create_pipeline_tuning_options(speed_level=1)
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(parsed, builder)
+    return machine.emit_object(parsed)
+
+
+@pytest.fixture(scope="module")
+def kernels() -> Iterator[Kernels]:
+    data = _emit(_module(WIDTHS), _machine())
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
+    engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(data))
+    engine.finalize_object()
+    yield Kernels(engine)
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    z = np.exp(-np.abs(x))
+    return np.where(x < 0, z, 1) / (1 + z)
+
+
+def _softplus(x: np.ndarray) -> np.ndarray:
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+def _exp_minus_square(x: np.ndarray) -> np.ndarray:
+    """exp(-x**2) with the square split so that its large part is exact."""
+    large = x.astype(np.float32).astype(x.dtype)
+    return np.exp(-large * large) * np.exp(-(x - large) * (x + large))
+
+
+def _erf_series(x: np.ndarray) -> np.ndarray:
+    """erf by its series of positive terms (Abramowitz and Stegun 7.1.6), for |x| <= 2."""
+    term = total = 2 * x / np.sqrt(np.arccos(x.dtype.type(-1)))
+    for n in range(1, 60):
+        term = term * (2 * x * x) / (2 * n + 1)
+        total = total + term
+    return total * _exp_minus_square(x)
+
+
+def _erfc_fraction(x: np.ndarray) -> np.ndarray:
+    """erfc by its continued fraction (Abramowitz and Stegun 7.1.14), for x >= 1."""
+    tail = x
+    for k in range(300, 0, -1):
+        tail = x + k * x.dtype.type(0.5) / tail
+    return _exp_minus_square(x) / (tail * np.sqrt(np.arccos(x.dtype.type(-1))))
+
+
+def _erfc(x: np.ndarray) -> np.ndarray:
+    if x.dtype == np.float64:
+        return scipy.special.erfc(x)
+    a = np.clip(np.abs(x), 0, 28)
+    y = np.where(a < 1, 1 - _erf_series(np.minimum(a, 1)), _erfc_fraction(np.maximum(a, 1)))
+    return np.where(np.isnan(x), x, np.where(x < 0, 2 - y, y))
+
+
+def _erf(x: np.ndarray) -> np.ndarray:
+    if x.dtype == np.float64:
+        return scipy.special.erf(x)
+    a = np.clip(np.abs(x), 0, 28)
+    large = 1 - _erfc_fraction(np.maximum(a, 1))
+    y = np.where(a < 1, _erf_series(np.minimum(a, 1)), large)
+    return np.where(np.isnan(x), x, np.copysign(y, x))
+
+
+REFERENCES: dict[str, Callable[..., np.ndarray]] = {
+    "acos": np.arccos, "asin": np.arcsin, "atan": np.arctan, "atan2": np.arctan2,
+    "cbrt": np.cbrt, "cos": np.cos, "cosh": np.cosh, "erf": _erf, "erfc": _erfc, "exp": np.exp,
+    "exp2": np.exp2, "expm1": np.expm1, "log": np.log, "log10": np.log10, "log1p": np.log1p,
+    "log2": np.log2, "pow": np.power, "rsqrt": lambda x: 1 / np.sqrt(x), "sigmoid": _sigmoid,
+    "sin": np.sin, "sinh": np.sinh, "softplus": _softplus, "tan": np.tan, "tanh": np.tanh,
+}  # fmt: skip
+
+
+def _special_values(dtype: np.dtype) -> np.ndarray:
+    info = np.finfo(dtype)
+    positive = [
+        0.0, np.inf, np.nan, info.max, info.tiny, info.smallest_subnormal, info.tiny / 2, 0.5, 1.0,
+        1.5, 2.0, 3.0, 4.0, 1e-4, 0.75, 10.0, 88.7, 89.4, 103.9, 104.1, 709.7, 710.4, 745.1, 746.0,
+        np.pi, np.pi / 2, 1e5, 131073.0, 1e30, 1 - float(info.epsneg), 1 + float(info.eps),
+    ]  # fmt: skip
+    values = np.array(positive, dtype=dtype)
+    return np.concatenate([values, -values])
+
+
+def _arguments(name: str, scalar: str, points: int = POINTS) -> list[np.ndarray]:
+    """Arguments over the whole range of the dtype, dense where the function moves, and specials."""
+    dtype = DTYPES[scalar]
+    rng = np.random.default_rng(len(name) * 1000 + ord(name[0]))
+    patterns = rng.integers(0, 1 << (8 * dtype.itemsize), size=points // 4, dtype=np.uint64)
+    anywhere = patterns.astype(f"u{dtype.itemsize}").view(dtype)
+    turns = np.arange(-(points // 32), points // 32) * (np.pi / 2)
+    near = [rng.uniform(-r, r, points // 8) for r in (1.0, 5.0, 30.0, 110.0, 760.0)]
+    special = _special_values(dtype)
+    with np.errstate(over="ignore"):
+        x = np.concatenate([anywhere, turns.astype(dtype), *(v.astype(dtype) for v in near)])
+    if ARITY.get(name, 1) == 1:
+        return [_whole_vectors(np.concatenate([x, special]))]
+    y = rng.permutation(x)
+    if name == "pow":
+        # Every second pair has a positive base and a power in the range of the dtype.
+        x[::2] = np.abs(x[::2])
+        limit = 150 if scalar == "f32" else 1075
+        with np.errstate(all="ignore"):
+            y[::2] = limit * rng.uniform(-1, 1, y[::2].size) / np.abs(np.log2(x[::2]))
+    first, second = (a.ravel() for a in np.meshgrid(special, special))
+    pairs = np.concatenate([x, first]), np.concatenate([y, second])
+    return [_whole_vectors(a) for a in pairs]
+
+
+def _whole_vectors(x: np.ndarray) -> np.ndarray:
+    return np.concatenate([x, np.ones(-x.size % 16, dtype=x.dtype)])
+
+
+def _ulp_error(got: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """|got - wanted| in units of the last place of `got.dtype`; inf for a wrong NaN, inf or sign."""
+    dtype = got.dtype
+    with np.errstate(all="ignore"):
+        rounded = wanted.astype(dtype)
+        unit = np.spacing(np.minimum(np.abs(rounded), np.finfo(dtype).max)).astype(wanted.dtype)
+        error = np.abs(got.astype(wanted.dtype) - wanted) / unit
+        # Beyond the largest number the distance counts from the next power of two.
+        top = wanted.dtype.type(2.0) ** np.finfo(dtype).maxexp
+        beyond = np.abs(np.where(np.isinf(got), np.copysign(top, wanted), got) - wanted) / unit
+    error = np.where(np.isinf(got) != np.isinf(rounded), beyond, error)
+    error = np.where(got == rounded, np.minimum(np.nan_to_num(error), 1.0), error)
+    zero_sign = (got == 0) & (rounded == 0) & (np.signbit(got) != np.signbit(rounded))
+    wrong = (np.isnan(got) != np.isnan(wanted)) | zero_sign
+    return np.where(wrong, np.inf, np.where(np.isnan(wanted) & np.isnan(got), 0.0, error))
+
+
+@pytest.mark.parametrize(("name", "scalar"), CASES)
+def test_error_is_at_most_two_ulp(kernels: Kernels, name: str, scalar: str) -> None:
+    wide = WIDER[scalar]
+    if np.finfo(wide).nmant < 60 and scalar == "f64":
+        pytest.skip("long double is no wider than double here")
+    arguments = _arguments(name, scalar, POINTS // 4 if name.startswith("erf") else POINTS)
+    got = kernels(name, scalar, WIDTHS[scalar][-1], *arguments)
+    with np.errstate(all="ignore"):
+        wanted = REFERENCES[name](*(a.astype(wide) for a in arguments))
+    error = _ulp_error(got, wanted)
+    worst = int(np.argmax(error))
+    at = [a[worst].item() for a in arguments]
+    assert error[worst] <= MAX_ULP, f"{name}{at}: {got[worst]!r}, wanted {wanted[worst]!r}"
+
+
+@pytest.mark.parametrize(("name", "scalar"), CASES)
+def test_bits_are_the_same_at_every_width(kernels: Kernels, name: str, scalar: str) -> None:
+    arguments = _arguments(name, scalar, 8000)
+    unsigned = f"u{DTYPES[scalar].itemsize}"
+    first, *others = (kernels(name, scalar, width, *arguments) for width in WIDTHS[scalar])
+    for other in others:
+        np.testing.assert_array_equal(first.view(unsigned), other.view(unsigned))
+
+
+@pytest.mark.parametrize("scalar", DTYPES)
+@pytest.mark.parametrize("name", ["sin", "cos", "tan"])
+def test_a_large_lane_leaves_the_others_alone(kernels: Kernels, name: str, scalar: str) -> None:
+    x = np.linspace(-20, 20, 16 * 16).astype(DTYPES[scalar])
+    alone = kernels(name, scalar, 4, x)
+    mixed = x.copy()
+    mixed[::4] = 1e30
+    beside = kernels(name, scalar, 4, mixed)
+    lanes = np.arange(x.size) % 4 != 0
+    np.testing.assert_array_equal(alone[lanes], beside[lanes])
+    np.testing.assert_array_equal(beside[::4], kernels(name, scalar, 1, mixed)[::4])
+
+
+@pytest.mark.parametrize("scalar", DTYPES)
+def test_exact_values(kernels: Kernels, scalar: str) -> None:
+    dtype = DTYPES[scalar]
+
+    def apply(name: str, *values: object) -> np.ndarray:
+        return kernels(name, scalar, 1, *(np.atleast_1d(np.array(v, dtype=dtype)) for v in values))
+
+    low, high = (-149, 127) if scalar == "f32" else (-1074, 1023)
+    exponents = np.arange(low, high + 1)
+    powers = np.ldexp(dtype.type(1), exponents)
+    np.testing.assert_array_equal(apply("exp2", exponents), powers)
+    np.testing.assert_array_equal(apply("log2", powers), exponents)
+    np.testing.assert_array_equal(apply("pow", np.full(exponents.size, 2.0), exponents), powers)
+    np.testing.assert_array_equal(apply("cbrt", np.arange(-40.0, 41) ** 3), np.arange(-40, 41))
+    for name in ("exp", "cos", "cosh", "erfc", "exp2"):
+        np.testing.assert_array_equal(apply(name, [0.0, -0.0]), [1.0, 1.0])
+    np.testing.assert_array_equal(apply("sigmoid", [0.0, -0.0, 40.0, -np.inf]), [0.5, 0.5, 1, 0])
+    np.testing.assert_array_equal(apply("tanh", [25.0, -25.0]), [1.0, -1.0])
+    np.testing.assert_array_equal(apply("erf", [7.0, -7.0]), [1.0, -1.0])
+    for name in ("log", "log2", "log10"):
+        np.testing.assert_array_equal(apply(name, [1.0, 0.0, -0.0]), [0.0, -np.inf, -np.inf])
+    np.testing.assert_array_equal(apply("pow", np.nan, 0.0), [1.0])
+    np.testing.assert_array_equal(apply("pow", 1.0, np.nan), [1.0])
+
+
+@pytest.mark.parametrize("scalar", DTYPES)
+@pytest.mark.parametrize(
+    "name", ["asin", "atan", "cbrt", "erf", "expm1", "log1p", "sin", "sinh", "tan", "tanh"]
+)
+def test_zeros_keep_their_sign(kernels: Kernels, name: str, scalar: str) -> None:
+    got = kernels(name, scalar, 1, np.array([0.0, -0.0]))
+    np.testing.assert_array_equal(got, [0.0, 0.0])
+    np.testing.assert_array_equal(np.signbit(got), [False, True])
+
+
+def _undefined_symbols(data: bytes) -> set[str]:
+    """Names of the undefined symbols of a 64-bit little-endian ELF object."""
+    sections = {s.name(): s.data() for s in llvm.object_file.ObjectFileRef.from_data(data).sections()}
+    names = sections[b".strtab"]
+    undefined = set()
+    for name, _info, _other, section, _value, _size in struct.iter_unpack(
+        "<IBBHQQ", sections[b".symtab"]
+    ):
+        if section == 0 and name:
+            undefined.add(names[name : names.index(b"\0", name)].decode())
+    return undefined
+
+
+@pytest.mark.skipif(
+    not llvm.get_default_triple().startswith("x86_64-") or "linux" not in llvm.get_default_triple(),
+    reason="reads ELF objects of x86-64",
+)
+@pytest.mark.parametrize("cpu", ["x86-64-v3", "x86-64-v4"])
+def test_object_calls_nothing(cpu: str) -> None:
+    data = _emit(_module({"f32": (1, 16), "f64": (1, 8)}), _machine(cpu))
+    assert _undefined_symbols(data) == set()
+
+
+def test_undefined_symbols_are_seen() -> None:
+    module = ir.Module("calls_libm")
+    module.triple = llvm.get_default_triple()
+    double = ir.DoubleType()
+    outer = ir.Function(module, ir.FunctionType(double, [double]), "outer")
+    expm1 = ir.Function(module, ir.FunctionType(double, [double]), "expm1")
+    b = ir.IRBuilder(outer.append_basic_block())
+    b.ret(b.call(expm1, outer.args))
+    assert _undefined_symbols(_emit(module, _machine())) == {"expm1"}
+
+
+def test_text_has_no_fast_math_and_only_plain_intrinsics() -> None:
+    text = str(_module({"f32": (16,), "f64": (8,)}))
+    flags = r"\b(fast|nnan|ninf|nsz|arcp|contract|afn|reassoc)\b"
+    assert re.search(flags, text) is None
+    declared = set(re.findall(r'^declare .*@"?([\w.]+?)(?:\.v?\d*f\d+)?"?\(', text, re.MULTILINE))
+    assert declared == {"llvm.fma", "llvm.sqrt", "llvm.floor"}
+
+
+def test_a_function_is_made_once_and_inlined_everywhere() -> None:
+    module = ir.Module()
+    function = math_function(module, "exp", "f32", 8)
+    assert function is math_function(module, "exp", "f32", 8)
+    assert function is not math_function(module, "exp", "f32", 4)
+    assert function.name == "irg_exp_v8f32"
+    assert function.linkage == "internal"
+    assert {"alwaysinline", "nounwind"} <= set(function.attributes)
