@@ -7,25 +7,32 @@ graph becomes part of the enclosing trace; called on arrays, it is run.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import optree
 
-from .autodiff import gradient_graph, jvp_graph, split_graph, transpose_graph
+from .autodiff import (
+    bind_zeros,
+    gradient_graph,
+    jvp_graph,
+    split_graph,
+    transpose_graph,
+)
 from .errors import ArgumentError, DifferentiationError
-from .ir.types import TensorType
+from .ir.graph import Graph
+from .ops.structured import has_tangent
 from .subgraph import (
     TracedFunction,
     call_graph,
-    cast_leaf,
-    has_tangent,
+    fail,
     leaf_type,
     match_leaves,
     trace_function,
 )
-from .tracing.dispatch import find_trace
 from .tracing.tracer import Tracer
+from .tracing.trees import flatten_object, unflatten_object
 
 Function = Callable[..., Any]
 
@@ -34,18 +41,19 @@ def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -
     """The gradient of a scalar function, as a function of the same arguments.
 
     f: returns a float scalar, or with has_aux a pair of it and a tree that is passed on. argnums:
-    the positions of the arguments to differentiate by, whose leaves must be float. The result has
-    the tree of that argument, or is a tuple for several; with has_aux it is a pair with the tree.
+    the positions of the arguments to differentiate by, whose leaves must be float. The gradient has
+    the tree of that argument, or is a tuple for several; with has_aux the result is a pair
+    (gradient, auxiliary tree).
 
     The returned function raises DifferentiationError for another output, for an argument that is
     not float, and where an op on the way has no derivative.
     """
-    both = _value_and_grad(f, argnums, has_aux, "grad")
+    both = _value_and_grad("grad", f, argnums, has_aux)
 
     @wraps(f)
     def gradient(*args: Any, **kwargs: Any) -> Any:
-        value, gradients = both(*args, **kwargs)
-        return (gradients, value[1]) if has_aux else gradients
+        value, found = both(*args, **kwargs)
+        return (found, value[1]) if has_aux else found
 
     return gradient
 
@@ -53,81 +61,45 @@ def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -
 def value_and_grad(
     f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False
 ) -> Function:
-    """As `grad`, but the returned function gives (value, gradient), with has_aux
-    ((value, auxiliary tree), gradient)."""
-    return _value_and_grad(f, argnums, has_aux, "value_and_grad")
-
-
-def _value_and_grad(
-    f: Function, argnums: int | Sequence[int], has_aux: bool, name: str
-) -> Function:
-    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-    if not numbers or len(set(numbers)) != len(numbers):
-        raise ArgumentError(f"{name}: expected argnums that are distinct, got {argnums}")
-
-    @wraps(f)
-    def derived(*args: Any, **kwargs: Any) -> Any:
-        parts = _active_leaves(name, numbers, args)
-        traced = trace_function(f, args, kwargs)
-        if has_aux:
-            _require_pair(name, traced)
-        elif traced.outputs.num_leaves != 1:
-            raise DifferentiationError(
-                f"{name}: expected a scalar float output, got {traced.outputs.num_leaves} values; "
-                "return the others with has_aux=True"
-            )
-        active = [position for positions, _ in parts for position in positions]
-        graph = gradient_graph(traced.graph, active, has_aux=has_aux)
-        results = call_graph(graph, traced.arguments)
-        count = traced.outputs.num_leaves
-        value = optree.tree_unflatten(traced.outputs, results[:count])
-        rest = iter(results[count:])
-        gradients = tuple(
-            optree.tree_unflatten(tree, [next(rest) for _ in positions])
-            for positions, tree in parts
-        )
-        return value, gradients[0] if isinstance(argnums, int) else gradients
-
-    return derived
+    """As `grad`, but the returned function gives a pair (result of f, gradient)."""
+    return _value_and_grad("value_and_grad", f, argnums, has_aux)
 
 
 def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
     """The value of `f` and its derivative in a direction, by forward mode.
 
     primals: the arguments. tangents: one for each, with its tree, shapes and dtypes; None stands
-    for zero and is what a leaf that is not float must have. Returns (output, tangent of the
+    for zero, and is what a leaf that is not float must have. Returns (output, tangent of the
     output), the tangent with None for leaves that are not float.
 
     Raises ArgumentError for tangents that do not match, DifferentiationError where an op has no
     derivative.
     """
-    primals = _arguments("jvp: primals", primals)
-    tangents = _arguments("jvp: tangents", tangents)
-    traced = trace_function(f, primals, {})
-    types = traced.types
-    given = match_leaves("jvp: tangent", primals, tangents, types)
+    traced = trace_function(f, _sequence("jvp: primals", primals))
+    given = match_leaves(
+        "jvp: tangent", tuple(primals), tuple(_sequence("jvp: tangents", tangents)), traced.types
+    )
     active = [position for position, tangent in enumerate(given) if tangent is not None]
     graph = jvp_graph(traced.graph, active)
-    moved = [given[position] for position in active]
-    results = call_graph(graph, [*traced.arguments, *moved])
+    results = call_graph(graph, [*traced.arguments, *(given[position] for position in active)])
     count = traced.outputs.num_leaves
-    out = optree.tree_unflatten(traced.outputs, results[:count])
+    out = unflatten_object(traced.outputs, results[:count])
     return out, traced.tangent_tree(results[count:])
 
 
 def linearize(f: Function, *primals: Any) -> tuple[Any, Function]:
     """The value of `f` and its derivative as a linear function of tangents.
 
-    Returns (output, function): the function takes a tangent for each argument, as `jvp` does, and
-    gives the tangent of the output without running `f` again. It keeps the values that it needs.
+    Returns (output, function). The function takes a tangent for each argument, as `jvp` does, and
+    gives the tangent of the output. It keeps the values that it needs of the run of `f`, also where
+    the arguments are written later.
     """
-    split = _Split(f, primals)
+    split = _split(f, primals)
 
     def pushed(*tangents: Any) -> Any:
         given = match_leaves("linearize: tangent", primals, tangents, split.traced.types)
-        moved = [split.or_zeros(position, given[position]) for position in split.active]
-        results = call_graph(split.linear, [*split.residuals, *moved])
-        return split.traced.tangent_tree(results)
+        moved = [given[position] for position in split.active]
+        return split.traced.tangent_tree(_call_linear(split.linear, split.residuals, moved))
 
     return split.out, pushed
 
@@ -138,28 +110,172 @@ def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
     Returns (output, pullback). The pullback takes a cotangent with the tree of the output, None
     standing for zero and for leaves that are not float, and gives a tuple with a cotangent for each
     argument, None in the place of leaves that are not float. It keeps the values that it needs of
-    the forward run and does not run `f` again.
+    the run of `f`, also where the arguments are written later.
 
     Raises DifferentiationError where an op has no derivative; the pullback raises ArgumentError for
     a cotangent that does not match.
     """
-    split = _Split(f, primals)
+    split = _split(f, primals)
     first = len(split.residuals)
     backward = transpose_graph(split.linear, range(first, len(split.linear.inputs)))
-    leaves, tree = optree.tree_flatten(tuple(primals))
+    types = split.traced.output_types
+    leaves, tree = flatten_object(primals)
 
     def pullback(cotangent: Any) -> tuple[Any, ...]:
-        types = split.traced.output_types
         given = match_leaves("vjp: cotangent", split.out, cotangent, types)
-        arriving = [
-            _zeros(type_) if ct is None else ct
-            for ct, type_ in zip(given, types)
-            if has_tangent(type_)
-        ]
-        results = iter(call_graph(backward, [*split.residuals, *arriving]))
-        active = set(split.active)
-        return optree.tree_unflatten(
-            tree, [next(results) if i in active else None for i in range(len(leaves))]
-        )
+        arriving = [ct for ct, type_ in zip(given, types) if has_tangent(type_)]
+        found = dict(zip(split.active, _call_linear(backward, split.residuals, arriving)))
+        return unflatten_object(tree, [found.get(position) for position in range(len(leaves))])
 
     return split.out, pullback
+
+
+def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
+    """The product of the Hessian of a scalar function with a vector, by forward over reverse.
+
+    primals: the arguments. tangents: the vector, as in `jvp`. The result is the tree of the
+    argument, or a tuple for several arguments, None in the place of those that are not float.
+
+    Raises as `grad` and `jvp` do.
+    """
+    primals = _sequence("hvp: primals", primals)
+    numbers = tuple(i for i, x in enumerate(primals) if _is_float(x))
+    if not numbers:
+        fail(DifferentiationError("hvp: expected an argument of float type, got none"))
+    found = dict(zip(numbers, jvp(grad(f, numbers), primals, tangents)[1]))
+    products = tuple(found.get(i) for i in range(len(primals)))
+    return products[0] if len(products) == 1 else products
+
+
+def stop_gradient(x: Any) -> Any:
+    """The same tree of values, whose derivative is zero."""
+    return optree.tree_map(_stop, x)
+
+
+class _Part(NamedTuple):
+    """An argument to differentiate by: the positions of its leaves, and its tree."""
+
+    positions: list[int]
+    tree: optree.PyTreeSpec
+
+
+def _value_and_grad(
+    name: Literal["grad", "value_and_grad"],
+    f: Function,
+    argnums: int | Sequence[int],
+    has_aux: bool,
+) -> Function:
+    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    if not numbers or len(set(numbers)) != len(numbers):
+        raise ArgumentError(f"{name}: expected distinct argument positions, got {argnums}")
+
+    @wraps(f)
+    def derived(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        parts = [_active_part(name, number, args) for number in numbers]
+        traced = trace_function(f, args, kwargs)
+        _require_value(name, traced, has_aux)
+        active = [position for part in parts for position in part.positions]
+        results = call_graph(
+            gradient_graph(traced.graph, active, has_aux=has_aux), traced.arguments
+        )
+        count = traced.outputs.num_leaves
+        rest = iter(results[count:])
+        gradients = tuple(
+            unflatten_object(part.tree, [next(rest) for _ in part.positions]) for part in parts
+        )
+        value = unflatten_object(traced.outputs, results[:count])
+        return value, gradients[0] if isinstance(argnums, int) else gradients
+
+    return derived
+
+
+def _active_part(name: str, number: int, args: Sequence[Any]) -> _Part:
+    """The leaves of one argument, which must all be float."""
+    if not -len(args) <= number < len(args):
+        fail(ArgumentError(
+            f"{name}: expected argnums below the {len(args)} positional arguments, got {number}"
+        ))
+    number %= len(args)
+    leaves, tree = flatten_object(args[number])
+    for leaf, path in zip(leaves, tree.paths()):
+        type_ = leaf_type(leaf)
+        if not has_tangent(type_):
+            entries = "".join(f"[{entry!r}]" for entry in path)
+            fail(DifferentiationError(
+                f"{name}: expected argument {number}{entries} of float type to differentiate by, "
+                f"got {type_}"
+            ))
+    first = optree.tree_structure(tuple(args[:number])).num_leaves
+    return _Part(list(range(first, first + len(leaves))), tree)
+
+
+def _require_value(name: str, traced: TracedFunction, has_aux: bool) -> None:
+    """Raise DifferentiationError unless the result is one leaf, or with has_aux a pair with one."""
+    tree = traced.outputs
+    if not has_aux and tree.num_leaves != 1:
+        fail(DifferentiationError(
+            f"{name}: expected a scalar float output, got {tree.num_leaves} values; return the "
+            "others with has_aux=True"
+        ))
+    if has_aux:
+        parts = tree.children() if tree.type is tuple else []
+        if len(parts) != 2 or parts[0].num_leaves != 1:
+            fail(DifferentiationError(
+                f"{name}: expected a pair of a scalar float and a tree where has_aux is true, got "
+                f"{tree}"
+            ))
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """A function at its arguments, cut where its derivative begins.
+
+    out: its result. linear: the derivative, a graph of the residuals and of tangents of the leaves
+    at the positions `active`. residuals: values of this run.
+    """
+
+    traced: TracedFunction
+    out: Any
+    linear: Graph
+    residuals: list[Any]
+    active: list[int]
+
+
+def _split(f: Function, primals: Sequence[Any]) -> _Split:
+    traced = trace_function(f, primals)
+    active = [i for i, type_ in enumerate(traced.types) if has_tangent(type_)]
+    split = split_graph(traced.graph, active)
+    results = call_graph(split.forward, traced.arguments)
+    count = traced.outputs.num_leaves
+    out = unflatten_object(traced.outputs, results[:count])
+    return _Split(traced, out, split.linear, results[count:], active)
+
+
+def _call_linear(
+    graph: Graph, residuals: Sequence[Any], moved: Sequence[Any | None]
+) -> list[Any]:
+    """Call a linear function on residuals and tangents, None being zero."""
+    first = len(residuals)
+    absent = [first + i for i, x in enumerate(moved) if x is None]
+    present = [x for x in moved if x is not None]
+    return call_graph(bind_zeros(graph, absent), [*residuals, *present])
+
+
+def _sequence(what: str, values: Any) -> Sequence[Any]:
+    if not isinstance(values, (tuple, list)):
+        fail(ArgumentError(
+            f"{what}: expected a tuple with one entry for each argument, got "
+            f"{type(values).__name__}"
+        ))
+    return values
+
+
+def _is_float(x: Any) -> bool:
+    leaves = optree.tree_leaves(x)
+    return bool(leaves) and all(has_tangent(leaf_type(leaf)) for leaf in leaves)
+
+
+def _stop(x: Any) -> Any:
+    if isinstance(x, Tracer) and has_tangent(x.type):
+        return x.context.one("stop_gradient", x)
+    return x

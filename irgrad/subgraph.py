@@ -12,12 +12,14 @@ import optree
 from .errors import ArgumentError, IrgradError
 from .interpret import interpret
 from .ir.graph import Graph, Value
-from .ir.types import TensorType, dtype_of
+from .ir.types import I64, TensorType, dtype_of
 from .ops.structured import has_tangent
-from .tracing.context import Trace, scalar_type
-from .tracing.dispatch import find_trace, run_traced
+from .tracing.context import scalar_type
 from .tracing.locations import add_location, user_locations
+from .tracing.sizes import SymbolicSize
+from .tracing.trace import at_user_line, find_trace, inline_graph, trace_flat
 from .tracing.tracer import Tracer
+from .tracing.trees import flatten_object, unflatten_object
 
 _NUMBERS = (bool, int, float, np.generic)
 
@@ -51,7 +53,25 @@ class TracedFunction:
         """Tangents of the float outputs in the tree of the result, None in the other places."""
         rest = iter(tangents)
         leaves = [next(rest) if has_tangent(type_) else None for type_ in self.output_types]
-        return optree.tree_unflatten(self.outputs, leaves)
+        return unflatten_object(self.outputs, leaves)
+
+
+def trace_function(
+    f: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any] | None = None
+) -> TracedFunction:
+    """Trace a function of trees for arguments like the given ones.
+
+    Raises ArgumentError for a leaf that is no array and no number; what the trace raises.
+    """
+    leaves, tree = flatten_object((tuple(args), dict(kwargs or {})))
+    types = [leaf_type(x) for x in leaves]
+
+    def call(*tracers: Tracer) -> Any:
+        positional, named = unflatten_object(tree, tracers)
+        return f(*positional, **named)
+
+    flat = trace_flat(call, types, weak=[_is_weak(x) for x in leaves])
+    return TracedFunction(flat.graph, (*leaves, *flat.closed), len(leaves), flat.outputs)
 
 
 def call_graph(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
@@ -60,21 +80,16 @@ def call_graph(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
     arguments: arrays, numbers and traced values, of the types of the inputs.
     """
     trace = find_trace(arguments)
-    if trace is None:
-        types = [graph.type(Value(key)) for key in graph.inputs]
-        arrays = [np.asarray(x, t.dtype.numpy) for x, t in zip(arguments, types, strict=True)]
-        return execute(graph, arrays)
-    return run_traced(trace, _inline, graph, arguments)
+    if trace is not None:
+        return at_user_line(trace, inline_graph, graph, arguments)
+    types = [graph.type(Value(key)) for key in graph.inputs]
+    arrays = [np.asarray(x, t.dtype.numpy) for x, t in zip(arguments, types, strict=True)]
+    return execute(graph, arrays)
 
 
 def execute(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Run a graph on arrays: the one way by which derivatives outside a trace are computed."""
     return interpret(graph, arrays)
-
-
-def _inline(trace: Trace, graph: Graph, arguments: Sequence[Any]) -> list[Tracer]:
-    lifted = [trace.lift(x).value for x in arguments]
-    return trace.values(trace.graph.inline(graph, lifted))
 
 
 def leaf_type(x: Any) -> TensorType:
@@ -84,11 +99,21 @@ def leaf_type(x: Any) -> TensorType:
     """
     if isinstance(x, Tracer):
         return x.type
+    if isinstance(x, SymbolicSize):
+        return TensorType(I64, ())
     if isinstance(x, np.ndarray):
         return TensorType(dtype_of(x.dtype), x.shape)
     if isinstance(x, _NUMBERS):
         return scalar_type(x)[0]
-    raise ArgumentError(f"argument: expected an array or a number, got {type(x).__name__}")
+    error = ArgumentError(f"argument: expected an array or a number, got {type(x).__name__}")
+    add_location(error, user_locations())
+    raise error
+
+
+def _is_weak(x: Any) -> bool:
+    if isinstance(x, Tracer):
+        return x.weak
+    return isinstance(x, SymbolicSize) or (isinstance(x, _NUMBERS) and scalar_type(x)[1])
 
 
 def match_leaves(

@@ -152,7 +152,11 @@ def _push_custom_vjp(context: RuleContext, incoming: tuple[Expr | None, ...]) ->
     The forward's outputs stand for the results as well, so nothing is computed twice.
     """
     builder, backward = context.builder, context.attrs["backward"]
-    values = builder.graph.inline(context.attrs["forward"], [x.value for x in context.inputs])
+    node = builder.graph[context.outputs[0].value.node]
+    operands = [x.value for x in context.inputs]
+    values = builder.graph.inline(
+        context.attrs["forward"], operands, lambda found: found or node.locations
+    )
     count = len(context.outputs)
     outputs = _distinct(builder, values[:count], context)
     residuals = [builder.wrap(value) for value in values[count:]]
@@ -202,7 +206,8 @@ def _push_linear_call(context: RuleContext, incoming: tuple[Expr | None, ...]) -
         finish(product, product.outputs[len(context.outputs) :])
         operands = [x.value for x in context.inputs]
         operands += [part.value for part in incoming[:count] if part is not None]
-        values = builder.graph.inline(product, operands, gradient_of)
+        here = builder.locations
+        values = builder.graph.inline(product, operands, lambda found: gradient_of(found) or here)
         terms.append([builder.wrap(value) for value in values])
     totals = terms[0] if len(terms) == 1 else [a + b for a, b in zip(*terms, strict=True)]
     return [(out.value, total) for out, total in zip(context.outputs, totals, strict=True)]

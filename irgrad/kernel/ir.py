@@ -49,8 +49,8 @@ def affine(constant: int, coefficients: dict[str, int]) -> Affine:
 class Buffer:
     """A parameter or local array of a kernel.
 
-    access: "read", "write", "update" (read and written) or "local" (scratch that the kernel's caller
-    provides, undefined at entry). size: in elements.
+    access: "read", "write", "update" (read and written) or "local" (scratch that the caller of the
+    kernel provides, undefined at entry). size: in elements.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Accumulate:
-    """buffer[at] = combine(buffer[at], value); kind is "sum", "prod", "max", "min", "any", "all"."""
+    """buffer[at] = combine(buffer[at], value); kind: "sum", "prod", "max", "min", "any", "all"."""
 
     kind: str
     buffer: str

@@ -49,16 +49,12 @@ def can_share(kernel: Kernel, read: str, write: str) -> bool:
         return False
     if any(load.at != stores[0].at for load in loads):
         return False
-    return _injective(kernel, stores[0].at) and not _read_after(kernel.body, read, stores[0])
-
-
-def _injective(kernel: Kernel, at: Affine) -> bool:
-    """Whether the store names every loop index around it, so that no point is stored twice."""
-    return _indices_around(kernel.body, at)
+    once = _indices_around(kernel.body, stores[0].at)
+    return once and not _read_after(kernel.body, read, stores[0])
 
 
 def _indices_around(body: tuple[Statement, ...], at: Affine) -> bool:
-    """Whether every loop of more than one turn that holds a store at `at` has a coefficient there."""
+    """Whether every loop that holds a store at `at` has a coefficient there, or a single turn."""
     for statement in body:
         if isinstance(statement, For | Reduce | Contract):
             holds = any(isinstance(s, Store) and s.at == at for s in walk(statement.body))
@@ -84,7 +80,7 @@ def _read_after(body: tuple[Statement, ...], read: str, store: Store) -> bool:
 
 
 def merge_buffers(kernel: Kernel, merges: Mapping[str, str]) -> Kernel:
-    """The kernel with each written buffer of `merges` renamed to the read one it shares memory with."""
+    """The kernel with each written buffer of `merges` renamed to the read one that it shares."""
     if not merges:
         return kernel
     shared = set(merges.values())
@@ -144,7 +140,7 @@ class Storages:
 
 
 def plan_memory(steps: Sequence[Step], storages: Storages, first_write: int) -> Layout:
-    """Plan all storages of a sequence of steps; donated inputs are written from `first_write` on."""
+    """Plan all storages of some steps; donated inputs are written from step `first_write` on."""
     planner = _Planner(steps, storages, first_write)
     kernels = tuple(planner.share(position) for position in range(len(steps)))
     offsets, local_offsets, total = _place(steps, storages, planner.home)

@@ -1,9 +1,8 @@
-"""A program: kernels called in order on planned buffers. What a backend compiles and a runtime runs."""
+"""A program: kernels called in order on planned buffers, which a backend compiles."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .ir import Kernel
 
@@ -12,8 +11,8 @@ from .ir import Kernel
 class Slot:
     """Where a value of the program lives.
 
-    kind: "input" (number = position among the graph's inputs), "output" (number = position among the
-    buffers that the caller provides for results) or "arena" (number = byte offset in the arena).
+    kind: "input" (number = position among the inputs of the graph), "output" (number = position
+    among the buffers that the caller provides for results) or "arena" (number = byte offset).
     """
 
     kind: str
@@ -54,10 +53,10 @@ class CheckSite:
 class Program:
     """A lowered and planned graph.
 
-    inputs and outputs: (dtype, elements) of each caller-provided buffer; written: positions of inputs
-    that calls write (donated). results: one for each output leaf. arena_bytes: size of the one
-    arena, 64-byte aligned slots. checks: by number. Donated inputs are only written by calls at
-    position `first_write` or later, after every check.
+    inputs and outputs: (dtype, elements) of each buffer that the caller provides. results: one for
+    each output leaf. arena_bytes: size of the one arena, whose slots are 64-byte aligned. written:
+    positions of inputs that calls write (donated ones). checks: by number. guard_calls: how many
+    first calls hold all checks; no call before that writes an input.
     """
 
     kernels: tuple[Kernel, ...]
@@ -69,4 +68,3 @@ class Program:
     written: frozenset[int] = frozenset()
     checks: tuple[CheckSite, ...] = ()
     guard_calls: int = 0
-    kernel_nodes: Mapping[int, int] = field(default_factory=dict)

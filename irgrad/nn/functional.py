@@ -135,13 +135,14 @@ def cross_entropy(logits: Any, labels: Any, axis: int = -1) -> Any:
             f"cross_entropy: expected labels of the shape of logits {shape} without axis {axis}, "
             f"got {wanted}"
         )
-    chosen = np.sum(np.where(_one_hot(labels, shape, place), logits, 0), axis=axis)
+    chosen = np.sum(np.where(_is_label(labels, logits, place), logits, 0), axis=axis)
     return np.mean(logsumexp(logits, axis) - chosen)
 
 
-def _one_hot(labels: Any, shape: tuple[Any, ...], axis: int) -> Any:
-    """Whether the position along a new axis is the label."""
-    positions = np.arange(shape[axis], like=labels)
+def _is_label(labels: Any, logits: Any, axis: int) -> Any:
+    """Whether the position along an axis of `logits` is the label."""
+    shape = np.shape(logits)
+    positions = np.arange(shape[axis], like=logits)
     column = np.reshape(positions, (-1,) + (1,) * (len(shape) - axis - 1))
     return np.expand_dims(labels, axis) == column
 

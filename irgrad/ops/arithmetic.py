@@ -1,4 +1,4 @@
-"""Arithmetic: sums, products, quotients, powers, rounding, extrema, and the ops that gradients use."""
+"""Arithmetic: sums, products, quotients, powers, rounding, extrema, and what gradients use."""
 
 from __future__ import annotations
 

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from ..errors import ShapeError
-from .record import Attrs, Evaluation, NotDifferentiable, NotLinear, OpDef, Types
+from ..ir.graph import Graph, Value
+from ..ir.types import F64, TensorType
+from .attributes import kind_error, read_attribute
+from .record import Attrs, NotDifferentiable, NotLinear, OpDef, Sample, Types
+from .structured import input_types, output_types, read_region, require_types, run_region
 
 
 def _infer(types: Types, attrs: Attrs) -> Types:
-    body = attrs["body"]
-    expected = tuple(body[key].types[0] for key in body.inputs)
-    if expected != types:
-        raise ShapeError(f"fused: expected operands {list(expected)}, got {list(types)}")
-    return tuple(body.type(value) for value in body.outputs)
+    body = read_region("fused", attrs, "body")
+    for name, kind in (("kind", str), ("rows", int)):
+        value = read_attribute("fused", attrs, name)
+        if type(value) is not kind:
+            raise kind_error("fused", name, kind.__name__, value)
+    require_types("fused: inputs of body", types, input_types(body))
+    return output_types(body)
 
 
-def _evaluate(
-    inputs: Sequence[np.ndarray], attrs: Attrs, env: Evaluation
-) -> Sequence[np.ndarray]:
-    return env.run(attrs["body"], inputs)
+def _samples(rng: np.random.Generator) -> list[Sample]:
+    """A kernel that negates."""
+    body = Graph("body")
+    type_ = TensorType(F64, (3,))
+    x = body.add_input(type_)
+    body.outputs = [Value(body.add("neg", [x], [type_]))]
+    return [Sample((rng.standard_normal(3),), {"body": body, "kind": "loop", "rows": 0})]
 
 
 _AFTER = NotDifferentiable("fusion comes after differentiation")
@@ -31,9 +37,9 @@ OPS: tuple[OpDef, ...] = (
         family="structured",
         attributes={"body": "graph", "kind": "str", "rows": "int"},
         infer=_infer,
-        evaluate=_evaluate,
+        evaluate=run_region("body"),
         jvp=_AFTER,
         transpose=NotLinear(),
-        samples=lambda rng: [],
+        samples=_samples,
     ),
 )

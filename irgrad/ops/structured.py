@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import CheckError, DTypeError, ShapeError
 from ..ir.graph import Graph, Value
+from ..ir.location import gradient_of
 from ..ir.types import F64, TensorType
 from .attributes import kind_error, read_attribute, read_int
 from .build import Builder, Expr
@@ -116,7 +117,10 @@ def _custom_jvp_jvp(ctx: RuleContext, t: Parts) -> Parts:
         if has_tangent(x.type)
     ]
     operands = [x.value for x in (*ctx.inputs, *tangents)]
-    results = iter(ctx.builder.graph.inline(ctx.attrs["rule"], operands))
+    here = ctx.builder.locations
+    results = iter(ctx.builder.graph.inline(
+        ctx.attrs["rule"], operands, lambda found: gradient_of(found) or here
+    ))
     return tuple(
         ctx.builder.wrap(next(results)) if has_tangent(out.type) else None for out in ctx.outputs
     )

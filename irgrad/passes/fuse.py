@@ -170,7 +170,8 @@ class _Body:
             self._copy(value.node, [])
             return
         self.operands.append(self.replaced.get(value, value))
-        self.inside[value] = self.region.add_input(self.graph.type(value), node.name, node.locations)
+        type_ = self.graph.type(value)
+        self.inside[value] = self.region.add_input(type_, node.name, node.locations)
 
     def _copy(self, key: int, operands: list[Value]) -> None:
         node = self.graph[key]

@@ -1,15 +1,15 @@
 """Which nodes become one kernel: groups grown along the data flow, kept acyclic.
 
-A loop group has a *domain*, the index space of its largest members, cut into outer axes and the last
-`rows` axes. A member computes at one of two places:
+A loop group has a *domain*, the index space of its largest members, cut into outer axes and the
+last `rows` axes. A member computes at one of two places:
 
 - "full": at every point of the domain;
 - "row": once for each point of the outer axes.
 
-Its result is "full", "row" (an elementwise op at a row, or a reduction over exactly the last `rows`
-axes) or "closed": a reduction over other axes, complete only when the kernel ends, so that no member
-may read it. Each reduction limits the possible values of `rows`; a group keeps those that all of
-its members allow. A contract group holds one contraction and elementwise ops on its result.
+Its result is "full", "row" (an elementwise op at a row, or a reduction over exactly the last
+`rows` axes) or "closed": a reduction over other axes, complete only when the kernel ends, so that
+no member may read it. Each reduction limits the possible values of `rows`; a group keeps those that
+all of its members allow. A contract group holds one contraction and elementwise ops on its result.
 """
 
 from __future__ import annotations
@@ -169,7 +169,8 @@ class Grouping:
 
     def _try_merge(self, other: Group, mine: Group, key: int) -> None:
         """Merge the group of `key` with one that it reads, where that is legal."""
-        if len(other.members) + len(mine.members) > MAX_MEMBERS or "lone" in (other.kind, mine.kind):
+        count = len(other.members) + len(mine.members)
+        if count > MAX_MEMBERS or "lone" in (other.kind, mine.kind):
             return
         if "contract" in (other.kind, mine.kind):
             if self._is_epilogue(other, mine, key) and not self._would_cycle(other, mine):
@@ -201,7 +202,8 @@ class Grouping:
 
     def _merged_rows(self, other: Group, mine: Group, key: int) -> set[int]:
         rank = len(other.domain)
-        rows = other.rows & (mine.rows if other.domain == mine.domain else {rank - len(mine.domain)})
+        own = mine.rows if other.domain == mine.domain else {rank - len(mine.domain)}
+        rows = other.rows & own
         for view in self.reads.of(key):
             source = view.source.node
             if self.group_of.get(source) == other.number and self.members[source].result == "row":
@@ -278,7 +280,7 @@ class Grouping:
 
 
 def _runs_along(view: View, rank: int) -> bool:
-    """Whether the first `rank` axes of a view are the source's own axes and the others repeat it."""
+    """Whether the first `rank` axes of a view are its source's own and the others repeat it."""
     if view.axes is None:
         return False
     return all(

@@ -1,8 +1,8 @@
 """A loop group as a kernel: for each point of the outer axes, stages of loops over the row axes.
 
-Stage s computes what depends on s row reductions. All reductions of a stage share one loop, and each
-output is stored in the first stage that knows it. A value needed by a later stage is computed again
-where that is cheap, read back where it was stored anyway, and else kept in a row buffer.
+Stage s computes what depends on s row reductions. All reductions of a stage share one loop, and
+each output is stored in the first stage that knows it. A value needed by a later stage is computed
+again where that is cheap, read back where it was stored anyway, and else kept in a row buffer.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .fusion_groups import Reads, reduced_axes
 from .lower_scalar import Names, Scope, apply_op, constant, index_value, load
 from .views import GENERATORS, VIEW_OPS, View, contiguous_strides
 
-RECOMPUTE_FLOPS = 8  # a chain of at most this cost is computed again rather than kept for a later stage
+RECOMPUTE_FLOPS = 8  # a later stage computes a chain of at most this cost again
 ROW_BUFFER_BYTES = 1 << 18
 
 
@@ -153,7 +153,7 @@ class LoopLowering:
         kept: dict[int, Kept] = {}
         first: dict[int, int] = {}
         cost = self._costs()
-        row_elements = math.prod(self.domain[len(self.domain) - self.rows :])
+        row = math.prod(self.domain[len(self.domain) - self.rows :])
         for stage in range(self._stages()):
             work = [key for key in self.members if self._is_demanded(key, stage)]
             seen: set[int] = set()
@@ -162,17 +162,21 @@ class LoopLowering:
                 if key in seen:
                     continue
                 seen.add(key)
-                itemsize = self.region.type(Value(key)).dtype.itemsize if self.region[key].types else 0
-                fits = key in self.result_of or row_elements * itemsize <= ROW_BUFFER_BYTES
                 computes = self.sites[key].combine == ""
-                if computes and first.get(key, stage) < stage and fits and cost[key] > RECOMPUTE_FLOPS:
+                if computes and first.get(key, stage) < stage and self._worth(key, cost, row):
                     if key not in kept:
-                        kept[key] = Kept(self._kept_buffer(key, row_elements), first[key])
+                        kept[key] = Kept(self._kept_buffer(key, row), first[key])
                     continue
                 if computes:
                     first.setdefault(key, self.sites[key].stage if key in self.result_of else stage)
                 work += self._full_operands(key)
         return kept
+
+    def _worth(self, key: int, cost: dict[int, int], row_elements: int) -> bool:
+        """Whether reading a member back beats computing it again, and there is room to keep it."""
+        itemsize = self.region.type(Value(key)).dtype.itemsize if self.region[key].types else 0
+        fits = key in self.result_of or row_elements * itemsize <= ROW_BUFFER_BYTES
+        return fits and cost[key] > RECOMPUTE_FLOPS
 
     def _is_demanded(self, key: int, stage: int) -> bool:
         """Whether a stage computes this member for its own sake."""
@@ -225,7 +229,8 @@ class LoopLowering:
         for key in self.members:
             if self.sites[key].combine in ("line", "point"):
                 self._initialise(key)
-        for self.stage in range(self._stages()):
+        for stage in range(self._stages()):
+            self.stage = stage
             self._row_members()
             self._stage_loop()
         body: tuple[Statement, ...] = tuple(self.row.statements)
@@ -243,7 +248,8 @@ class LoopLowering:
     def _buffers(self) -> tuple[Buffer, ...]:
         region = self.region
         read = [self._buffer(self.buffer_of[k], Value(k), "read") for k in region.inputs]
-        again = {k for k in self.members if self.sites[k].combine in ("line", "point")} | set(self.kept)
+        accumulated = {k for k in self.members if self.sites[k].combine in ("line", "point")}
+        again = accumulated | set(self.kept)
         results = [
             self._buffer(self.result_of[v.node], v, "update" if v.node in again else "write")
             for v in region.outputs

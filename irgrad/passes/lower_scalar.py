@@ -1,4 +1,4 @@
-"""Scalar expressions of kernels: statements collected by scope, and the builder that ops' records use."""
+"""Scalar expressions of kernels: statements by scope, and the builder that ops' records use."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from ..ir.graph import Node
 from ..ir.types import BOOL, DTYPES, DType
 from ..kernel.ir import Affine, Let, Load, Statement
-from ..ops.record import OpDef
 from ..ops.build import as_scalar
+from ..ops.record import OpDef
 
 PREDICATES = frozenset({"eq", "ne", "lt", "le", "gt", "ge", "isnan"})
 

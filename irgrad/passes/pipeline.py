@@ -23,7 +23,7 @@ def pipeline(numerics: str = "stable") -> tuple[Pass, ...]:
     return (
         Infer(),
         InlineCalls(),
-        FoldConstants(),
+        FoldConstants(numerics),
         Simplify(numerics=numerics),
         Squeeze(),
         MergeCommon(),

@@ -182,7 +182,7 @@ _MOVES: dict[str, Callable[[Node, View], View | None]] = {
 
 
 def collect_views(graph: Graph, order: Sequence[int]) -> tuple[dict[int, View], set[int]]:
-    """The view behind each single-result node, and the movement nodes that need memory of their own.
+    """The view behind each single-result node, and the nodes that need memory of their own.
 
     A movement node needs memory where a reshape follows that its view cannot express, and a
     generator where an op reads it that reads memory alone. Every other node that is not a movement

@@ -53,9 +53,9 @@ def condition_bound(
     """The interpreter's outputs, and for each the largest difference that rounding explains.
 
     Every float result of every node is moved by up to UNITS units in the last place, a zero to
-    either sign, SAMPLES times; the bound is MARGIN times the spread of the outputs so found, plus UNITS units of the output. An
-    element that the movement makes infinite, NaN or (of integer or bool type) different has an
-    infinite bound.
+    either sign, SAMPLES times; the bound is MARGIN times the spread of the outputs so found, plus
+    UNITS units of the output. An element that the movement makes infinite, NaN or (of integer or
+    bool type) different has an infinite bound.
     """
     exact = interpret(graph, arguments)
     rng = np.random.default_rng(seed)

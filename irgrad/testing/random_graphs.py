@@ -18,21 +18,21 @@ from ..errors import IrgradError
 from ..interpret import interpret
 from ..ir.graph import Graph, Value
 from ..ir.signature import flat_signature
-from ..ir.types import BOOL, DTYPES, F32, F64, I32, I64, DType, TensorType, dtype_of
-from ..ops.build import Builder, Expr
-from ..ops.record import Sample
+from ..ir.types import BOOL, F32, F64, I32, I64, DType, TensorType, dtype_of
+from ..ops.build import Builder, Expr, as_scalar
 from ..ops.registry import REGISTRY, builder
 from ..rewrite.pattern import Const, OpPattern, Pattern, Var
 from ..rewrite.rule import Rule
 from ..rewrite.rules import RULES
 
 MAX_ELEMENTS = 400
+SIZES, SIZE_WEIGHTS = (0, 1, 2, 3, 5, 8, 17), (0.03, 0.12, 0.2, 0.25, 0.2, 0.1, 0.1)
 SPECIAL = (np.nan, np.inf, -np.inf, -0.0, 0.0, 1e-40, 3e38, -3e38)
 
 
 @dataclass(frozen=True, slots=True)
 class RandomGraph:
-    """A graph with arrays to call it on. special: whether NaN, infinities and the like may occur."""
+    """A graph with arrays to call it on. special: whether NaN and infinities may occur."""
 
     seed: int
     graph: Graph
@@ -84,8 +84,8 @@ class _Generator:
     # -- values ----------------------------------------------------------------------------------
 
     def _input(self) -> None:
-        shape = tuple(int(self.rng.choice([0, 1, 2, 3, 5, 8, 17], p=[.03, .12, .2, .25, .2, .1, .1]))
-                      for _ in range(int(self.rng.integers(0, 4))))
+        rank = int(self.rng.integers(0, 4))
+        shape = tuple(int(self.rng.choice(SIZES, p=SIZE_WEIGHTS)) for _ in range(rank))
         dtype = (F32, F32, F32, F64, I32, I64, BOOL)[int(self.rng.integers(7))]
         array = self._draw(TensorType(dtype, shape))
         value = self.graph.add_input(TensorType(dtype, shape), f"x{len(self.arguments)}")
@@ -132,8 +132,6 @@ class _Generator:
         return made[0]
 
     def _constant(self, value: float, type_: TensorType) -> Expr:
-        from ..ops.build import as_scalar
-
         number = as_scalar(value, type_.dtype)
         return self._one("constant", value=number, dtype=type_.dtype, shape=type_.shape)
 
@@ -157,7 +155,8 @@ class _Generator:
         if math.prod(old) == math.prod(shape):
             return self._one("reshape", x, shape=shape)
         if len(old) == len(shape) and all(a >= b for a, b in zip(old, shape)):
-            return self._one("slice", x, start=(0,) * len(shape), stop=shape, step=(1,) * len(shape))
+            zeros, ones = (0,) * len(shape), (1,) * len(shape)
+            return self._one("slice", x, start=zeros, stop=shape, step=ones)
         if len(old) == len(shape) and all(a <= b for a, b in zip(old, shape)):
             high = tuple(b - a for a, b in zip(old, shape))
             zeros = (0,) * len(shape)
@@ -283,6 +282,3 @@ def _finite(array: np.ndarray) -> bool:
 
 def _shuffled(rng: np.random.Generator, items: Sequence[DType]) -> list[DType]:
     return [items[int(i)] for i in rng.permutation(len(items))]
-
-
-__all__ = ["DTYPES", "RandomGraph", "Sample", "random_graph"]

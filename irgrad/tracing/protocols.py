@@ -50,12 +50,12 @@ def call_ufunc(
             f"{name}.{method}: expected a call or a reduction of {', '.join(REDUCTIONS)}, got a "
             "method that cannot be traced"
         )
-    if given:
+    if given and not (ufunc.signature and set(given) <= {"axis"}):
         raise TraceError(
             f"{name}: expected operands alone, got the options {', '.join(given)}; use astype and "
             "np.where instead"
         )
-    return find_function(functions, name)(*inputs)
+    return find_function(functions, name)(*inputs, **given)
 
 
 def call_function(
@@ -67,7 +67,8 @@ def call_function(
     """Apply a NumPy function that is not a ufunc to arguments of which some are traced."""
     module = function.__module__.removeprefix("numpy").lstrip(".")
     prefix = "" if module.startswith(("_", "lib", "core", "ma")) or not module else f"{module}."
-    return find_function(functions, prefix + function.__name__)(*arguments, **options)
+    given = {key: value for key, value in options.items() if key != "device" or value is not None}
+    return find_function(functions, prefix + function.__name__)(*arguments, **given)
 
 
 def find_function(functions: Functions, name: str) -> Callable[..., Any]:

@@ -13,7 +13,6 @@ import llvmlite.ir as ir
 import numpy as np
 import pytest
 import scipy.special
-
 from irgrad.backends.numba_cpu.llvm.vector_math import ARITY, FUNCTIONS, math_function
 
 WIDTHS = {"f32": (1, 4, 16), "f64": (1, 4, 8, 16)}
@@ -218,7 +217,7 @@ def _whole_vectors(x: np.ndarray) -> np.ndarray:
 
 
 def _ulp_error(got: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """|got - wanted| in units of the last place of `got.dtype`; inf for a wrong NaN, inf or sign."""
+    """|got - wanted| in units of the last place of `got.dtype`; inf for a wrong NaN or sign."""
     dtype = got.dtype
     with np.errstate(all="ignore"):
         rounded = wanted.astype(dtype)
@@ -308,7 +307,8 @@ def test_zeros_keep_their_sign(kernels: Kernels, name: str, scalar: str) -> None
 
 def _undefined_symbols(data: bytes) -> set[str]:
     """Names of the undefined symbols of a 64-bit little-endian ELF object."""
-    sections = {s.name(): s.data() for s in llvm.object_file.ObjectFileRef.from_data(data).sections()}
+    file = llvm.object_file.ObjectFileRef.from_data(data)
+    sections = {s.name(): s.data() for s in file.sections()}
     names = sections[b".strtab"]
     undefined = set()
     for name, _info, _other, section, _value, _size in struct.iter_unpack(

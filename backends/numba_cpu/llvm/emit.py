@@ -125,8 +125,8 @@ LoopEmitter = Callable[["KernelEmitter", Scope, For | Reduce], None]
 class KernelEmitter:
     """Emits the statements of one kernel into one function.
 
-    buffers: a pointer for each buffer by name. context: pointer to the irg_ctx where the kernel has
-    checks.
+    pointers: of each buffer by name. context: pointer to the irg_ctx where the kernel has checks.
+    stack: builds in the function's first block, where stack arrays belong.
     """
 
     def __init__(
@@ -137,6 +137,7 @@ class KernelEmitter:
         vector_bytes: int,
         context: ir.Value | None,
         emit_loop: LoopEmitter,
+        stack: ir.IRBuilder | None = None,
     ) -> None:
         self.buffers = buffers
         self.pointers = pointers
@@ -144,6 +145,14 @@ class KernelEmitter:
         self.vector_bytes = vector_bytes
         self.context = context
         self.emit_loop = emit_loop
+        self.stack = stack
+
+    def stack_array(self, element: ir.Type, count: int) -> ir.Value:
+        """A stack array that lives as long as the function runs."""
+        assert self.stack is not None
+        pointer = self.stack.alloca(ir.ArrayType(element, count))
+        pointer.align = 64
+        return pointer
 
     def emit(self, scope: Scope, body: tuple[Statement, ...]) -> None:
         """Emit statements in order."""

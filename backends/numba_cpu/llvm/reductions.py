@@ -23,10 +23,12 @@ from irgrad.backends.numba_cpu.llvm.vectors import (
     element_pointer,
     first_lanes,
     integer,
+    load_lanes,
+    memory_type,
     ramp,
     shuffle,
     splat,
-    value_type,
+    store_lanes,
     vector_of,
 )
 from irgrad.ir.types import DTYPES
@@ -263,7 +265,10 @@ def _in_memory(
 ) -> list[list[Part]]:
     """The same with the vectors in memory: one copy of the body, and one for what is left."""
     builder = scope.builder
-    arrays = [_allocate(builder, r, _vectors(r, loop.extent, lanes), lanes) for r in loop.results]
+    arrays = [
+        _allocate(emitter, builder, r, _vectors(r, loop.extent, lanes), lanes)
+        for r in loop.results
+    ]
     full, rest = divmod(loop.extent, lanes)
     inner = scope.child()
     counted = CountedLoop(builder, full * lanes, lanes)
@@ -301,7 +306,7 @@ def _accumulate_memory(
         total = _step(builder, result, total, value, group)
         for pointer, x, dtype in zip(array, total, _dtypes(result), strict=True):
             at = element_pointer(builder, dtype, pointer, place)
-            builder.store(x, at, align=DTYPES[dtype].itemsize)
+            store_lanes(builder, dtype, x, at, group.lanes, None)
 
 
 def _dtypes(result: Reduction) -> tuple[str, ...]:
@@ -310,18 +315,16 @@ def _dtypes(result: Reduction) -> tuple[str, ...]:
     return (result.dtype,)
 
 
-def _allocate(builder: ir.IRBuilder, result: Reduction, count: int, lanes: int) -> Part:
+def _allocate(
+    emitter: KernelEmitter, builder: ir.IRBuilder, result: Reduction, count: int, lanes: int
+) -> Part:
     """Stack arrays for the logical lanes, set to their neutral values."""
     pointers = []
-    entry = ir.IRBuilder(builder.function.entry_basic_block)
-    entry.position_at_start(entry.block)
     for n, dtype in enumerate(_dtypes(result)):
-        kind = value_type(dtype, 1)
-        pointer = entry.alloca(ir.ArrayType(kind, lane_count(result)))
-        pointer.align = 64
+        pointer = emitter.stack_array(memory_type(dtype, 1), lane_count(result))
         for i in range(count):
             at = element_pointer(builder, dtype, pointer, i * lanes)
-            builder.store(_start(result, lanes, i * lanes)[n], at, align=DTYPES[dtype].itemsize)
+            store_lanes(builder, dtype, _start(result, lanes, i * lanes)[n], at, lanes, None)
         pointers.append(pointer)
     return tuple(pointers)
 
@@ -332,5 +335,5 @@ def _load_part(
     parts = []
     for pointer, dtype in zip(array, _dtypes(result), strict=True):
         at = element_pointer(builder, dtype, pointer, place)
-        parts.append(builder.load(at, typ=value_type(dtype, lanes), align=DTYPES[dtype].itemsize))
+        parts.append(load_lanes(builder, dtype, at, lanes, None))
     return tuple(parts)

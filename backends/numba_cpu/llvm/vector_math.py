@@ -12,7 +12,6 @@ from collections.abc import Callable
 from types import MappingProxyType
 
 import llvmlite.ir as ir
-
 from irgrad.backends.numba_cpu.llvm import vector_math_erf as error_functions
 from irgrad.backends.numba_cpu.llvm import vector_math_exp as exponentials
 from irgrad.backends.numba_cpu.llvm import vector_math_inverse as inverses
@@ -57,8 +56,9 @@ FUNCTIONS: frozenset[str] = frozenset(EMITTERS)
 def math_function(module: ir.Module, name: str, scalar: str, width: int) -> ir.Function:
     """The function `name` of FUNCTIONS over `<width x scalar>` vectors, made once a module.
 
-    `scalar` is "f32" or "f64", `width` a power of two >= 1 (a vector of one lane at 1). The function
-    is internal, alwaysinline and nounwind; it takes one vector (atan2 and pow: two) and returns one.
+    `scalar` is "f32" or "f64", `width` a power of two >= 1 (a vector of one lane at 1). The
+    function is internal, alwaysinline and nounwind; it takes one vector (atan2 and pow two) and
+    returns one.
     """
     assert width >= 1 and width & (width - 1) == 0, f"width {width} is no power of two"
     symbol = f"irg_{name}_v{width}{scalar}"

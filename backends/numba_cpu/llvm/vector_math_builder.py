@@ -1,9 +1,9 @@
 """Expression helper of the vector math functions: values of one lane count with operators.
 
-`Lanes` knows the element format, the lane count and the builder; `Vec` is one vector value. Together
-they let an emitter read like its formula. Every operation works lane by lane and in one fixed order,
-carries no fast-math flag, and a product and a sum fuse only where `fma` is called: so the bits of a
-lane depend neither on the lane count nor on the other lanes.
+`Lanes` knows the element format, the lane count and the builder; `Vec` is one vector value. They
+let an emitter read like its formula. Every operation works lane by lane and in one fixed order,
+carries no fast-math flag, and a product and a sum fuse only where `fma` is called: so the bits of
+a lane depend neither on the lane count nor on the other lanes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ FORMATS = {"f32": Format("f32", 32, 23, 127), "f64": Format("f64", 64, 52, 1023)
 
 @dataclass(frozen=True, slots=True)
 class Vec:
-    """One vector value; Python numbers in an operation become splats of the other operand's type."""
+    """One vector value; Python numbers in an operation become splats of the other's type."""
 
     lanes: Lanes
     value: ir.Value
@@ -66,7 +66,8 @@ class Vec:
         return Vec(self.lanes, getattr(self.lanes.builder, method)(a, b))
 
     def _compare(self, relation: str, other: Vec | float) -> Vec:
-        method = self.lanes.builder.fcmp_ordered if self.is_float else self.lanes.builder.icmp_signed
+        builder = self.lanes.builder
+        method = builder.fcmp_ordered if self.is_float else builder.icmp_signed
         b = self.lanes.operand(other, self.value.type)
         return Vec(self.lanes, method(relation, self.value, b))
 
@@ -131,7 +132,7 @@ class Vec:
 
 
 class Lanes:
-    """Builds operations on vectors of `width` lanes of the format `fmt` at the builder's position."""
+    """Builds operations on vectors of `width` lanes of the format `fmt`."""
 
     def __init__(self, module: ir.Module, builder: ir.IRBuilder, fmt: Format, width: int) -> None:
         self.module = module

@@ -1,9 +1,9 @@
 """The error functions erf and erfc.
 
 Below `SPLIT` erf(x) = x + x * p(x**2). Above it, with t = |x|, erf(t) = 1 - q(t)**4 in f32, and
-1 - exp(t * q(t)) in f64 (the scheme of N. Juffa's erff); both q are weighted by what they do to erf.
-erfc(t) follows Shepherd and Laframboise (1981): (1 + 2t) * exp(t**2) * erfc(t) as a polynomial in
-(t-k) / (t+k). Coefficients: own Remez fits, rounded one after another.
+1 - exp(t * q(t)) in f64 (the scheme of N. Juffa's erff); both q are weighted by what they do to
+erf. erfc(t) follows Shepherd and Laframboise (1981): (1 + 2t) * exp(t**2) * erfc(t) as a polynomial
+in (t-k) / (t+k). Coefficients: own Remez fits, rounded one after another.
 """
 
 from __future__ import annotations

@@ -57,7 +57,10 @@ def log1p(m: Lanes, x: Vec) -> Vec:
 
 
 def log1p_finite(m: Lanes, x: Vec, u: Vec) -> Vec:
-    """log(u) for the rounded u = 1 + x, finite and > 0: f = x/2**e + (1/2**e - 1) keeps x's digits."""
+    """log(1 + x) for a finite u > 0, the rounded 1 + x = 2**e * (1 + f).
+
+    f = x/2**e + (1/2**e - 1) keeps the digits of x that u lost.
+    """
     fmt = m.fmt
     word = m.bits(u) + (fmt.one - START[fmt.name])
     field = word & ((1 << fmt.bits) - (1 << fmt.fraction))

@@ -1,14 +1,15 @@
 """The remainder of huge arguments by pi/2 (Payne and Hanek 1983), one lane at a time.
 
-x = w * 2**k with an integer w of 53 bits. Of 2/pi only the 192 bits matter whose product with x is
-below 4 and not below 2**-126: the integer product w * bits holds the quadrant in its two top bits and
-the fraction below them, so nothing cancels. Integer products of 64 x 64 bits, then two floats.
+x = w * 2**k with an integer w of 53 bits. Of 2/pi only 192 bits matter: those above give multiples
+of 4, those below next to nothing. The integer product of w and these bits holds the quadrant in its
+two top bits and the fraction below them, so nothing cancels; the fraction becomes two floats.
 """
 
 from __future__ import annotations
 
-import llvmlite.ir as ir
+from itertools import pairwise
 
+import llvmlite.ir as ir
 from irgrad.backends.numba_cpu.llvm.vector_math_builder import Lanes, Vec
 
 I64, I128, F64 = ir.IntType(64), ir.IntType(128), ir.DoubleType()
@@ -109,10 +110,7 @@ def _window(b: ir.IRBuilder, module: ir.Module, start: ir.Value) -> list[ir.Valu
     inverse = b.xor(shift, I64(63))
     words = [b.load(b.gep(table, [I64(0), b.add(index, I64(i))]), typ=I64) for i in range(4)]
     # A shift by 64 - shift would be undefined at 0: one step, then 63 - shift.
-    return [
-        b.or_(b.shl(a, shift), b.lshr(b.lshr(c, I64(1)), inverse))
-        for a, c in zip(words, words[1:])
-    ]
+    return [b.or_(b.shl(a, shift), b.lshr(b.lshr(c, I64(1)), inverse)) for a, c in pairwise(words)]
 
 
 def _fixed_point(

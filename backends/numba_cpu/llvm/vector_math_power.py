@@ -84,7 +84,10 @@ def _power_sign(m: Lanes, x: Vec, y: Vec, result: Vec) -> Vec:
 
 
 def _log2_pair(m: Lanes, x: Vec) -> tuple[Vec, Vec]:
-    """log2 of a positive finite x in two floats: log(1+f) = 2s + s * s**2 * (2/3 + ...), s = f/(2+f)."""
+    """log2 of a positive finite x in two floats.
+
+    log(1+f) = 2s + s * s**2 * (2/3 + ...) with s = f / (2+f), all in two floats but the last terms.
+    """
     name = m.fmt.name
     e, f = split(m, x)
     divisor = f + 2.0

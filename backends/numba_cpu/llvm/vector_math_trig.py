@@ -1,8 +1,8 @@
 """sin, cos and tan for every float.
 
-Moderate arguments are reduced by a three-part Cody-Waite scheme in fma, which leaves the remainder of
-x / (pi/2) with its low part (f64); lanes above `MODERATE` take `remainder_large`. The polynomials on
-|r| <= pi/4 are own Remez fits, rounded one coefficient after another.
+Moderate arguments are reduced by a three-part Cody-Waite scheme in fma, which leaves the remainder
+of x / (pi/2), with its low part where that counts; lanes above `MODERATE` take `remainder_large`.
+The polynomials on |r| <= pi/4 are own Remez fits, rounded one coefficient after another.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 
 import llvmlite.ir as ir
-
 from irgrad.backends.numba_cpu.llvm.vector_math_builder import Lanes, Vec
 from irgrad.backends.numba_cpu.llvm.vector_math_payne_hanek import remainder_large
 
@@ -62,6 +61,7 @@ def tan(m: Lanes, x: Vec) -> Vec:
     by one correction step of the quotient.
     """
     quadrant, r, low = _reduce(m, x, keep_low=True)
+    assert low is not None
     sine, sine_lost = _fast_sum(r, _sine_rest(m, r, low))
     cosine, cosine_lost = _fast_sum(m.constant(1.0), r * _cosine_rest(m, r, low))
     odd = m.odd(quadrant)

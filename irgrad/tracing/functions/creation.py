@@ -31,6 +31,7 @@ from .operands import (
     as_axis,
     as_dtype,
     as_static_int,
+    broadcast_shapes,
     common_dtype,
     fit,
     operand,
@@ -117,7 +118,8 @@ def arange(
     stride = 1 if step is None else step
     if not all(map(_is_size, (first, end))):
         if like is not None and not isinstance(first, Tracer) and not isinstance(end, Tracer):
-            return t.lift(np.arange(first, end, stride, dtype))
+            numbers: tuple[Any, ...] = (first, end, stride)
+            return t.lift(np.arange(*numbers, dtype=dtype))
         raise TraceError(
             f"arange: expected integers or sizes known while tracing, got {start}, {stop}, {step}; "
             "scale np.arange(n) instead"
@@ -154,10 +156,9 @@ def linspace(
     given = operands(t, start, stop)
     common, _ = common_dtype("linspace", given)
     work = common if common.is_float else F64
-    a, b = (fit(t, x, work, x.type.shape) for x in given)
-    if a.shape != b.shape:
-        raise ShapeError(f"linspace: expected bounds of one shape, got {a.type} and {b.type}")
-    shape = (count, *a.shape)
+    inner = broadcast_shapes("linspace", [x.type for x in given])
+    a, b = (fit(t, x, work, inner) for x in given)
+    shape = (count, *inner)
     index = t.builder.one("iota", shape=shape, axis=0, dtype=work)
     last = fit(t, t.lift(num) if isinstance(num, SymbolicSize) else operand(t, count), work, shape)
     divisor = last - 1.0 if endpoint else last
@@ -242,16 +243,21 @@ def take_diagonal(x: Expr, offset: int = 0) -> Expr:
     """A diagonal of the last two axes as the last axis, as a masked sum along rows."""
     rank = x.type.rank
     rows, columns = x.shape[rank - 2 :]
-    low = [0] * (rank - 2) + [max(-offset, 0), max(offset, 0)]
+    low: list[Size] = [0] * (rank - 2)
+    low += [_clamped(-offset, rows), _clamped(offset, columns)]
     height, width = rows - low[-2], columns - low[-1]
     length = _smaller(height, width)
     stop = [*x.shape[: rank - 2], low[-2] + length, low[-1] + length]
-    block = ir.slice_axes(x, [min(a, b) if isinstance(b, int) else a for a, b in zip(low, stop)],
-                          stop)
+    block = ir.slice_axes(x, low, stop)
     mask = index_grid(block, block.shape, rank - 2).eq(index_grid(block, block.shape, rank - 1))
     if block.dtype is BOOL:
         return mask.op("logical_and", block).op("reduce_any", axes=(rank - 2,))
     return reduce_sum(mask.op("select", block, block.like(0)), (rank - 2,))
+
+
+def _clamped(start: int, size: Size) -> Size:
+    """A start held to 0..size, the end only where that is a number."""
+    return max(min(start, size), 0) if isinstance(size, int) else max(start, 0)
 
 
 def _smaller(a: Size, b: Size) -> Size:

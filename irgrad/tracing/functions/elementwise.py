@@ -61,8 +61,12 @@ def _emit(t: Trace, op: str, exprs: list[Expr], loop: Loop) -> Expr:
             return first
         if op == "square":
             return first.op("mul", first) if first.dtype is not BOOL else first
+        if op == "reciprocal":
+            return _chosen(first.op("mul", first).eq(1), first, first.like(0))
         if first.dtype is BOOL:
             op = _ON_BOOL.get(op, op)
+    if op.startswith("logical_"):
+        exprs = [x if x.dtype is BOOL else x.op("cast", dtype=BOOL) for x in exprs]
     return t.builder.one(op, *exprs)
 
 
@@ -301,7 +305,9 @@ def positive(t: Trace, x: Any) -> Tracer:
 @traced(np.conj)
 def conjugate(t: Trace, x: Any) -> Tracer:
     """The complex conjugate, which is the value itself for real dtypes."""
-    return t.lift(x)
+    traced_x = t.lift(x)
+    ufunc_loop(np.conjugate, (kind_of(traced_x),))
+    return traced_x
 
 
 @traced(np.real)
@@ -424,7 +430,8 @@ def logaddexp2(t: Trace, x1: Any, x2: Any, /) -> Tracer:
 def _log_sum(x: Expr, y: Expr) -> Expr:
     first = x.gt(y)
     large, small = _chosen(first, x, y), _chosen(first, y, x)
-    gap = _chosen(large.op("isinf"), large.like(0), small - large)
+    same = large.op("isinf").op("logical_and", large.eq(small))
+    gap = _chosen(same, large.like(0), small - large)
     return large + gap.op("softplus")
 
 

@@ -237,10 +237,10 @@ def _part(x: Expr, axis: int, start: Size, stop: Size) -> Expr:
 def tile(t: Trace, A: Any, reps: Any) -> Tracer:  # noqa: N803
     """Copies of the array side by side, a number along each axis."""
     x = t.lift(A)
-    counts = list(t.shape(reps, "tile"))
-    rank = max(len(counts), x.type.rank)
+    given = t.shape(reps, "tile")
+    rank = max(len(given), x.type.rank)
     shape = (1,) * (rank - x.type.rank) + x.type.shape
-    counts = [1] * (rank - len(counts)) + counts
+    counts = (1,) * (rank - len(given)) + given
     source = ir.reshape(x.expr, shape)
     spaced = ir.broadcast(
         source,

@@ -1,0 +1,100 @@
+"""One LLVM module and one C entry for a program.
+
+`int32_t irg_<name>(irg_ctx *ctx, const int64_t *dims, void *const *buffers, void *arena)` runs the calls
+in order. buffers: the inputs, then the outputs. arena: `arena_bytes` bytes, aligned to 64: the program's
+own, then scratch of the kernel that runs. Returns 1 where a check among the guard calls has failed,
+before any later call, else 0. The caller zeroes `ctx->status`; `irg_ctx` is described in `checks`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from llvmlite import ir
+
+from irgrad.backends.numba_cpu.llvm.checks import status_of
+from irgrad.backends.numba_cpu.llvm.function import (
+    kernel_function,
+    kernel_workspace,
+    needs_context,
+)
+from irgrad.backends.numba_cpu.llvm.vectors import I8, I32, POINTER, integer
+from irgrad.kernel.ir import Kernel
+from irgrad.kernel.program import Program, Slot
+
+ALIGNMENT = 64
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def arena_bytes(program: Program, vector_bytes: int) -> int:
+    """Size of the arena that the program's entry needs: its own bytes, then kernels' scratch."""
+    scratch = max((kernel_workspace(k, vector_bytes) for k in program.kernels), default=0)
+    return _aligned(program.arena_bytes) + scratch
+
+
+def program_module(program: Program, name: str, vector_bytes: int) -> ir.Module:
+    """The module with all kernels of a program and its entry `irg_<name>`."""
+    module = ir.Module(name=f"irg_{name}")
+    functions: dict[object, ir.Function] = {}
+    by_kernel: list[ir.Function] = []
+    for number, kernel in enumerate(program.kernels):
+        key = (tuple((b.name, b.dtype) for b in kernel.buffers), kernel.body)
+        if key not in functions:
+            unique = replace(kernel, name=f"kernel_{number}_{kernel.name}")
+            functions[key] = kernel_function(module, unique, vector_bytes)
+        by_kernel.append(functions[key])
+    _emit_entry(module, program, name, by_kernel, vector_bytes)
+    return module
+
+
+def _emit_entry(
+    module: ir.Module,
+    program: Program,
+    name: str,
+    functions: list[ir.Function],
+    vector_bytes: int,
+) -> None:
+    signature = ir.FunctionType(I32, [POINTER] * 4)
+    entry = ir.Function(module, signature, f"irg_{name}")
+    entry.attributes.add("nounwind")
+    context, _, buffers, arena = entry.args
+    builder = ir.IRBuilder(entry.append_basic_block("entry"))
+    addresses = _Addresses(builder, buffers, arena, len(program.inputs))
+    scratch = Slot("arena", _aligned(program.arena_bytes))
+    for position, call in enumerate(program.calls):
+        kernel: Kernel = program.kernels[call.kernel]
+        arguments = [addresses.of(slot) for slot in call.slots]
+        if kernel_workspace(kernel, vector_bytes):
+            arguments.append(addresses.of(scratch))
+        if needs_context(kernel):
+            arguments.append(context)
+        builder.call(functions[call.kernel], arguments)
+        if position + 1 == program.guard_calls:
+            failed = builder.icmp_signed("!=", status_of(builder, context), integer(0))
+            with builder.if_then(failed, likely=False):
+                builder.ret(ir.Constant(I32, 1))
+    builder.ret(ir.Constant(I32, 0))
+
+
+class _Addresses:
+    """Computes addresses of slots."""
+
+    def __init__(
+        self, builder: ir.IRBuilder, buffers: ir.Value, arena: ir.Value, inputs: int
+    ) -> None:
+        self.builder = builder
+        self.buffers = buffers
+        self.arena = arena
+        self.inputs = inputs
+
+    def of(self, slot: Slot) -> ir.Value:
+        """The address of a slot."""
+        builder = self.builder
+        if slot.kind == "arena":
+            return builder.gep(self.arena, [integer(slot.number)], source_etype=I8)
+        position = slot.number + (self.inputs if slot.kind == "output" else 0)
+        pointer = builder.gep(self.buffers, [integer(position)], source_etype=POINTER)
+        return builder.load(pointer, typ=POINTER, align=8)

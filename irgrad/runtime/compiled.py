@@ -1,0 +1,349 @@
+"""Compiled functions: calling them, binding them to arrays, and what is known of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import optree
+
+from ..errors import ArgumentError, DonationError, InternalError, IrgradError
+from ..interpret import input_names
+from ..ir.compare import diff
+from ..ir.graph import Graph, Value
+from ..ir.location import Location
+from ..ir.signature import Signature, Tree
+from ..kernel.program import Program, Result
+from ..tracing.locations import add_location, user_locations
+from ..tracing.trees import flatten, spec_of
+from .backend import Executable
+from .boundary import Boundary, Parameter, is_plain
+from .options import Options
+from .report import explain_text, report_text
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """An array that a function uses without having it as an argument; it is read at each call."""
+
+    name: str
+    type: str
+    location: Location | None
+    array: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class KernelInfo:
+    """One kernel of a compiled function.
+
+    text: its kernel IR. origin: the source lines that it computes, the main one first. flops and
+    bytes: of one call. calls: how often one run of the function calls it.
+    """
+
+    name: str
+    text: str
+    origin: tuple[Location, ...]
+    flops: int
+    bytes: int
+    calls: int
+    executable: Executable
+
+    def source(self, form: str) -> str:
+        """The code as "llvm" or "asm" text; ArgumentError for a form that the target lacks."""
+        return self.executable.source(form, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """The scratch memory of one run, in bytes."""
+
+    peak_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CacheInfo:
+    """Where compiled code came from: "compiled" by this process; seconds: what that took."""
+
+    origin: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the driver hands over about one compile.
+
+    graph: as traced. optimised: after all passes. program: None where the target runs graphs.
+    trees: optree structures of arguments and result where they are known. stages: gives the graph
+    after each pass, by name. seconds: by phase. frozen: names of objects that were read at the trace
+    alone.
+    """
+
+    graph: Graph
+    optimised: Graph
+    program: Program | None
+    executable: Executable
+    options: Options
+    target: str
+    trees: tuple[optree.PyTreeSpec, optree.PyTreeSpec] | None
+    stages: Callable[[], Mapping[str, Graph]]
+    seconds: Mapping[str, float]
+    frozen: tuple[str, ...] = ()
+
+
+class Compiled:
+    """A compiled function. Any number of threads may call it at once.
+
+    graph: as traced. signature: how it is called. target, options: what it was compiled for.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        graph = parts.graph
+        self.graph = graph
+        self.signature: Signature = graph.signature
+        self.target = parts.target
+        self.options = parts.options
+        self._parts = parts
+        self._stages: dict[str, Graph] | None = None
+        self._run = parts.executable.call
+        trees = parts.trees or (spec_of(self.signature.inputs), spec_of(self.signature.outputs))
+        self._inputs, self._outputs = trees
+        labels = input_names(graph)
+        count = self._inputs.num_leaves
+        self._boundary = Boundary(
+            [
+                Parameter(labels[i], graph.type(Value(key)), i in self.signature.donated)
+                for i, key in enumerate(graph.inputs[:count])
+            ]
+        )
+        self._parameters = _parameter_names(self.signature)
+        self.attempt = self._make_attempt()
+        self.finish = make_finish(self.signature.outputs, self._outputs)
+
+    # -- calling ---------------------------------------------------------------------------------
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run on arguments of the signature's structure and types.
+
+        Raises ArgumentError or DonationError for arguments that do not fit, before anything is
+        computed, and CheckError where a check of the program fails.
+        """
+        if kwargs:
+            args = self._place_keywords(args, kwargs)
+        leaves = self.attempt(args)
+        if leaves is None:
+            leaves = self.call_leaves(self._flatten(args))
+        return self.finish(leaves)
+
+    def _make_attempt(self) -> Callable[[tuple[Any, ...]], Sequence[np.ndarray] | None]:
+        """The call for arguments that need no conversion; it gives None for others."""
+        run, expected, tree_flatten = self._run, self._inputs, optree.tree_flatten
+        if all(child.kind == "leaf" for child in self.signature.inputs.children):
+            return run
+
+        def attempt(args: tuple[Any, ...]) -> Sequence[np.ndarray] | None:
+            leaves, spec = tree_flatten(args)
+            return run(tuple(leaves)) if spec == expected else None
+
+        return attempt
+
+    def call_leaves(self, leaves: Sequence[Any]) -> Sequence[np.ndarray]:
+        """Run on the leaves of the arguments, converted where they have to be; give the results'
+        leaves."""
+        found = self._run(tuple(leaves))
+        if found is not None:
+            return found
+        try:
+            arrays = self._boundary.admit(leaves)
+            if self.signature.donated:
+                self._boundary.check_overlap(leaves, self.graph.captures.values())
+            found = self._run(arrays)
+            if found is None:
+                self._explain_refusal()
+            assert found is not None
+        except IrgradError as error:
+            add_location(error, user_locations())
+            raise
+        # A donated array of an unusual dtype object ran as a view: its owner is what is returned.
+        owners = {
+            id(array): leaf
+            for array, leaf, p in zip(arrays, leaves, self._boundary.parameters)
+            if p.donated
+        }
+        return [owners.get(id(leaf), leaf) for leaf in found] if owners else found
+
+    def _explain_refusal(self) -> None:
+        """Raise the error for inputs that passed the boundary and were still refused."""
+        for capture in self.captured:
+            expected = capture.type
+            key = next(k for k, x in self.graph.captures.items() if x is capture.array)
+            type_ = self.graph.type(Value(key))
+            if capture.array.dtype != type_.dtype.numpy or capture.array.shape != type_.shape:
+                raise ArgumentError(
+                    f"captured array {capture.name}: expected {expected}, as when it was compiled, "
+                    f"got {capture.array.dtype.name}{list(capture.array.shape)}"
+                )
+        raise InternalError(f"{self.graph.name}: expected converted arguments to be accepted")
+
+    def _flatten(self, args: tuple[Any, ...]) -> list[Any]:
+        leaves, spec = optree.tree_flatten(args)
+        if spec == self._inputs:
+            return leaves
+        try:
+            return self._flatten_by_name(args)
+        except ArgumentError as error:
+            add_location(error, user_locations())
+            raise
+
+    def _flatten_by_name(self, args: tuple[Any, ...]) -> list[Any]:
+        """The leaves of arguments whose structure may differ, each argument under its name."""
+        children = self.signature.inputs.children
+        if len(args) != len(children):
+            raise ArgumentError(
+                f"{self.graph.name}: expected {len(children)} arguments "
+                f"({', '.join(self._parameters)}), got {len(args)}"
+            )
+        return [
+            leaf
+            for child, arg, name in zip(children, args, self._parameters)
+            for leaf in flatten(child, arg, name)
+        ]
+
+    def _place_keywords(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Arguments by position alone."""
+        names = self._parameters[len(args) :]
+        if set(kwargs) != set(names):
+            error = ArgumentError(
+                f"{self.graph.name}: expected arguments ({', '.join(self._parameters)}), got "
+                f"{len(args)} by position and {sorted(kwargs)} by name"
+            )
+            add_location(error, user_locations())
+            raise error
+        return (*args, *(kwargs[name] for name in names))
+
+    # -- binding ---------------------------------------------------------------------------------
+
+    def bind(self, *inputs: Any, out: Any = None) -> Bound:
+        """Fix the arguments, and the arrays of the results, for many fast calls.
+
+        out: arrays for the results, in the structure of the result; None (or None for a leaf) has
+        them allocated. Later calls see changes that are made in the input arrays in place.
+        Raises ArgumentError for arrays that a call would have to copy, and DonationError.
+        """
+        try:
+            return self._bind(inputs, out)
+        except IrgradError as error:
+            add_location(error, user_locations())
+            raise
+
+    def _bind(self, inputs: tuple[Any, ...], out: Any) -> Bound:
+        leaves = self._flatten(inputs)
+        arrays = self._boundary.admit(leaves)
+        for parameter, leaf, array in zip(self._boundary.parameters, leaves, arrays):
+            if isinstance(leaf, np.ndarray) and not np.shares_memory(leaf, array) and leaf.size:
+                raise ArgumentError(
+                    f"bind: expected {parameter.label} C-contiguous, aligned and of native byte "
+                    "order, got an array that would have to be copied"
+                )
+        captures = list(self.graph.captures.values())
+        self._boundary.check_overlap(leaves, captures)
+        results = self._parts.executable.results(arrays)
+        given = self._flatten_out(out)
+        made = [
+            _result_array(result, arrays, leaf, position)
+            for position, (result, leaf) in enumerate(zip(results, given))
+        ]
+        _check_results_apart(results, made, [*arrays, *captures])
+        run = self._parts.executable.bind(arrays, made)
+        return Bound(self.graph.name, run.run, run.fail, self.finish(made), (run, arrays, made))
+
+    def _flatten_out(self, out: Any) -> list[Any]:
+        count = self._outputs.num_leaves
+        if out is None:
+            return [None] * count
+        try:
+            return self._outputs.flatten_up_to(out)
+        except (ValueError, TypeError):
+            raise ArgumentError(
+                f"out: expected the structure of the result {self.signature.outputs}, got "
+                f"{optree.tree_structure(out, none_is_leaf=True)}"
+            ) from None
+
+    # -- what is known ---------------------------------------------------------------------------
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names of the graphs on the way: "traced", then one for each pass."""
+        return tuple(self._stage_graphs())
+
+    def _stage_graphs(self) -> Mapping[str, Graph]:
+        if self._stages is None:
+            self._stages = dict(self._parts.stages())
+        return self._stages
+
+    def stage(self, name: str) -> Graph:
+        """The graph after a pass; ArgumentError for a name that `stages` does not have."""
+        graphs = self._stage_graphs()
+        if name not in graphs:
+            raise ArgumentError(f"stage: expected one of {', '.join(graphs)}, got {name!r}")
+        return graphs[name]
+
+    def ir(self, stage: str | None = None) -> str:
+        """The text of the graph at a stage, at the end where none is named."""
+        return str(self._parts.optimised if stage is None else self.stage(stage))
+
+    def diff(self, a: str, b: str) -> str:
+        """What changed from stage `a` to stage `b`, as text."""
+        return diff(self.stage(a), self.stage(b))
+
+    @property
+    def kernels(self) -> list[KernelInfo]:
+        """The kernels in order of their first call; empty where the target interprets."""
+        program = self._parts.program
+        if program is None:
+            return []
+        calls = [call.kernel for call in program.calls]
+        return [
+            KernelInfo(
+                kernel.name,
+                print_kernel(kernel),
+                kernel.origin,
+                kernel.flops,
+                kernel.bytes,
+                calls.count(i),
+                self._parts.executable,
+            )
+            for i, kernel in enumerate(program.kernels)
+        ]
+
+    @property
+    def plan(self) -> MemoryPlan:
+        """The memory that a run needs beside arguments and results."""
+        return MemoryPlan(self._parts.executable.arena_bytes)
+
+    @property
+    def captured(self) -> list[Capture]:
+        """The arrays that are read at each call without being arguments."""
+        found: list[Capture] = []
+        for position, key in enumerate(k for k in self.graph.inputs if k in self.graph.captures):
+            node = self.graph[key]
+            location = node.locations[0] if node.locations else None
+            name = node.name or f"capture {position}"
+            type_ = str(self.graph.type(Value(key)))
+            found.append(Capture(name, type_, location, self.graph.captures[key]))
+        return found
+
+    def report(self) -> str:
+        """Kernels, memory, donations, captures, widenings, copies and compile times, as text."""
+        return report_text(self, self._parts, self._boundary.copies)
+
+    def explain(self) -> str:
+        """The edits of the compile by rule, with the lines that they touched first, as text."""
+        return explain_text(self._parts.optimised)
+
+    def cache_info(self) -> CacheInfo:
+        """Where the code came from."""
+        return CacheInfo("compiled", sum(self._parts.seconds.values()))
