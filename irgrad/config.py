@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -28,3 +29,8 @@ def read_config() -> Config:
         dump=os.environ.get("IRGRAD_DUMP", ""),
         verify=os.environ.get("IRGRAD_VERIFY", "0") not in ("", "0"),
     )
+
+
+def environment_with(settings: Mapping[str, str]) -> dict[str, str]:
+    """The environment of this process with some settings replaced, for a child process."""
+    return {**os.environ, **settings}

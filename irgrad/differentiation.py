@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import optree
 
 from .autodiff import (
@@ -21,16 +22,18 @@ from .autodiff import (
     transpose_graph,
 )
 from .errors import ArgumentError, DifferentiationError
-from .ir.graph import Graph
+from .interpret import interpret
+from .ir.graph import Graph, Value
 from .ops.structured import has_tangent
 from .subgraph import (
     TracedFunction,
-    call_graph,
+    at_call,
     fail,
     leaf_type,
     match_leaves,
     trace_function,
 )
+from .tracing.trace import at_user_line, find_trace, inline_graph
 from .tracing.tracer import Tracer
 from .tracing.trees import flatten_object, unflatten_object
 
@@ -75,13 +78,14 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
     Raises ArgumentError for tangents that do not match, DifferentiationError where an op has no
     derivative.
     """
-    traced = trace_function(f, _sequence("jvp: primals", primals))
-    given = match_leaves(
-        "jvp: tangent", tuple(primals), tuple(_sequence("jvp: tangents", tangents)), traced.types
-    )
+    primals = tuple(_sequence("jvp: primals", primals))
+    tangents = tuple(_sequence("jvp: tangents", tangents))
+    traced = trace_function(f, primals)
+    _, tree = flatten_object(primals)
+    given = match_leaves("jvp: tangent", tree, tangents, traced.types)
     active = [position for position, tangent in enumerate(given) if tangent is not None]
-    graph = jvp_graph(traced.graph, active)
-    results = call_graph(graph, [*traced.arguments, *(given[position] for position in active)])
+    graph = at_call(jvp_graph, traced.graph, active)
+    results = _call_graph(graph, [*traced.arguments, *(given[position] for position in active)])
     count = traced.outputs.num_leaves
     out = unflatten_object(traced.outputs, results[:count])
     return out, traced.tangent_tree(results[count:])
@@ -95,9 +99,10 @@ def linearize(f: Function, *primals: Any) -> tuple[Any, Function]:
     the arguments are written later.
     """
     split = _split(f, primals)
+    _, tree = flatten_object(primals)
 
     def pushed(*tangents: Any) -> Any:
-        given = match_leaves("linearize: tangent", primals, tangents, split.traced.types)
+        given = match_leaves("linearize: tangent", tree, tangents, split.traced.types)
         moved = [given[position] for position in split.active]
         return split.traced.tangent_tree(_call_linear(split.linear, split.residuals, moved))
 
@@ -122,7 +127,7 @@ def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
     leaves, tree = flatten_object(primals)
 
     def pullback(cotangent: Any) -> tuple[Any, ...]:
-        given = match_leaves("vjp: cotangent", split.out, cotangent, types)
+        given = match_leaves("vjp: cotangent", split.traced.outputs, cotangent, types)
         arriving = [ct for ct, type_ in zip(given, types) if has_tangent(type_)]
         found = dict(zip(split.active, _call_linear(backward, split.residuals, arriving)))
         return unflatten_object(tree, [found.get(position) for position in range(len(leaves))])
@@ -175,9 +180,8 @@ def _value_and_grad(
         traced = trace_function(f, args, kwargs)
         _require_value(name, traced, has_aux)
         active = [position for part in parts for position in part.positions]
-        results = call_graph(
-            gradient_graph(traced.graph, active, has_aux=has_aux), traced.arguments
-        )
+        graph = at_call(gradient_graph, traced.graph, active, has_aux=has_aux)
+        results = _call_graph(graph, traced.arguments)
         count = traced.outputs.num_leaves
         rest = iter(results[count:])
         gradients = tuple(
@@ -205,7 +209,7 @@ def _active_part(name: str, number: int, args: Sequence[Any]) -> _Part:
                 f"{name}: expected argument {number}{entries} of float type to differentiate by, "
                 f"got {type_}"
             ))
-    first = optree.tree_structure(tuple(args[:number])).num_leaves
+    first = len(flatten_object(tuple(args[:number]))[0])
     return _Part(list(range(first, first + len(leaves))), tree)
 
 
@@ -226,6 +230,27 @@ def _require_value(name: str, traced: TracedFunction, has_aux: bool) -> None:
             ))
 
 
+def _call_graph(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
+    """The outputs of a graph: traced values where an argument is one, else arrays.
+
+    arguments: arrays, numbers and traced values, of the types of the inputs.
+    """
+    trace = find_trace(arguments)
+    if trace is not None:
+        return at_user_line(trace, inline_graph, graph, arguments)
+    types = [graph.type(Value(key)) for key in graph.inputs]
+    arrays = [np.asarray(x, t.dtype.numpy) for x, t in zip(arguments, types, strict=True)]
+    return _execute(graph, arrays)
+
+
+def _execute(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Run a graph on arrays: the one way by which derivatives outside a trace are computed.
+
+    The results are fresh arrays, which no later write to the arguments changes.
+    """
+    return [np.array(result) for result in interpret(graph, arrays)]
+
+
 @dataclass(frozen=True, slots=True)
 class _Split:
     """A function at its arguments, cut where its derivative begins.
@@ -244,8 +269,8 @@ class _Split:
 def _split(f: Function, primals: Sequence[Any]) -> _Split:
     traced = trace_function(f, primals)
     active = [i for i, type_ in enumerate(traced.types) if has_tangent(type_)]
-    split = split_graph(traced.graph, active)
-    results = call_graph(split.forward, traced.arguments)
+    split = at_call(split_graph, traced.graph, active)
+    results = _call_graph(split.forward, traced.arguments)
     count = traced.outputs.num_leaves
     out = unflatten_object(traced.outputs, results[:count])
     return _Split(traced, out, split.linear, results[count:], active)
@@ -258,7 +283,7 @@ def _call_linear(
     first = len(residuals)
     absent = [first + i for i, x in enumerate(moved) if x is None]
     present = [x for x in moved if x is not None]
-    return call_graph(bind_zeros(graph, absent), [*residuals, *present])
+    return _call_graph(bind_zeros(graph, absent), [*residuals, *present])
 
 
 def _sequence(what: str, values: Any) -> Sequence[Any]:
@@ -271,7 +296,7 @@ def _sequence(what: str, values: Any) -> Sequence[Any]:
 
 
 def _is_float(x: Any) -> bool:
-    leaves = optree.tree_leaves(x)
+    leaves, _ = flatten_object(x)
     return bool(leaves) and all(has_tangent(leaf_type(leaf)) for leaf in leaves)
 
 

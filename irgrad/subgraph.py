@@ -1,4 +1,4 @@
-"""Functions of trees as graphs: tracing them, calling graphs on arrays or traced values."""
+"""Functions of trees as graphs, and trees of values that must fit them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import numpy as np
 import optree
 
 from .errors import ArgumentError, IrgradError
-from .interpret import interpret
 from .ir.graph import Graph, Value
 from .ir.types import I64, TensorType, dtype_of
 from .ops.structured import has_tangent
 from .tracing.context import scalar_type
 from .tracing.locations import add_location, user_locations
 from .tracing.sizes import SymbolicSize
-from .tracing.trace import at_user_line, find_trace, inline_graph, trace_flat
+from .tracing.trace import trace_flat
 from .tracing.tracer import Tracer
 from .tracing.trees import flatten_object, unflatten_object
 
@@ -45,6 +44,11 @@ class TracedFunction:
         return [self.graph.type(Value(key)) for key in self.graph.inputs[: self.leaves]]
 
     @property
+    def closed(self) -> tuple[Any, ...]:
+        """The values that the function closes over."""
+        return self.arguments[self.leaves :]
+
+    @property
     def output_types(self) -> list[TensorType]:
         """The types of the leaves of the result."""
         return [self.graph.type(value) for value in self.graph.outputs]
@@ -59,7 +63,7 @@ class TracedFunction:
 def trace_function(
     f: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any] | None = None
 ) -> TracedFunction:
-    """Trace a function of trees for arguments like the given ones.
+    """Trace a function of trees for arguments like the given ones, or of the given types.
 
     Raises ArgumentError for a leaf that is no array and no number; what the trace raises.
     """
@@ -74,31 +78,15 @@ def trace_function(
     return TracedFunction(flat.graph, (*leaves, *flat.closed), len(leaves), flat.outputs)
 
 
-def call_graph(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
-    """The outputs of a graph: traced values where an argument is one, else arrays.
-
-    arguments: arrays, numbers and traced values, of the types of the inputs.
-    """
-    trace = find_trace(arguments)
-    if trace is not None:
-        return at_user_line(trace, inline_graph, graph, arguments)
-    types = [graph.type(Value(key)) for key in graph.inputs]
-    arrays = [np.asarray(x, t.dtype.numpy) for x, t in zip(arguments, types, strict=True)]
-    return execute(graph, arrays)
-
-
-def execute(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Run a graph on arrays: the one way by which derivatives outside a trace are computed."""
-    return interpret(graph, arrays)
-
-
 def leaf_type(x: Any) -> TensorType:
-    """The type of an array, a number or a traced value.
+    """The type of an array, a number or a traced value; a type stands for an array of it.
 
     Raises ArgumentError for anything else, DTypeError for an element type that irgrad lacks.
     """
     if isinstance(x, Tracer):
         return x.type
+    if isinstance(x, TensorType):
+        return x
     if isinstance(x, SymbolicSize):
         return TensorType(I64, ())
     if isinstance(x, np.ndarray):
@@ -117,36 +105,61 @@ def _is_weak(x: Any) -> bool:
 
 
 def match_leaves(
-    what: str, like: Any, given: Any, types: Sequence[TensorType]
-) -> list[Any | None]:
-    """The leaves of `given`, which has the tree of `like`, or None in the place of a leaf.
+    what: str,
+    tree: optree.PyTreeSpec,
+    given: Any,
+    types: Sequence[TensorType],
+    error: type[IrgradError] = ArgumentError,
+    *,
+    tangents: bool = True,
+) -> list[Any]:
+    """The leaves of `given`, which must have a tree and the types of its leaves.
 
-    types: of the leaves of `like`. A Python number may stand for a float of rank 0.
-    Raises ArgumentError, starting with `what`, where trees or types differ, or where there is a
-    value for a leaf that is not float.
+    tangents: leaves may also be None, which stands for zero, and must be where the type is not
+    float. A Python number may stand for a float of rank 0.
+    Raises `error`, starting with `what`, where the tree or a type differs.
     """
-    tree = optree.tree_structure(like)
     try:
         leaves = tree.flatten_up_to(given)
-    except (ValueError, TypeError) as error:
-        got = optree.tree_structure(given)
-        fail(ArgumentError(f"{what}: expected the tree {tree}, got {got}"), error)
-    return [_match(f"{what} {i}", x, t) for i, (x, t) in enumerate(zip(leaves, types, strict=True))]
+    except (ValueError, TypeError) as mismatch:
+        fail(error(f"{what}: expected the tree {tree}, got {optree.tree_structure(given)}"),
+             mismatch)
+    found = []
+    for position, (x, type_) in enumerate(zip(leaves, types, strict=True)):
+        if tangents and x is None:
+            found.append(None)
+            continue
+        if tangents and not has_tangent(type_):
+            fail(error(f"{what} {position}: expected None for a value of type {type_}"))
+        x = _fit(x, type_)
+        if not _is_leaf(x) or leaf_type(x) != type_:
+            got = leaf_type(x) if _is_leaf(x) else type(x).__name__
+            fail(error(f"{what} {position}: expected {type_}, got {got}"))
+        found.append(x)
+    return found
 
 
-def _match(what: str, x: Any, type_: TensorType) -> Any | None:
-    if x is None:
-        return None
-    if not has_tangent(type_):
-        fail(ArgumentError(f"{what}: expected None for a value of type {type_}, got one"))
-    if type_.shape == () and isinstance(x, (bool, int, float)) and not isinstance(x, np.generic):
-        return type_.dtype.numpy.type(x)
-    if isinstance(x, Tracer) and x.weak and x.type.shape == type_.shape:
+def _is_leaf(x: Any) -> bool:
+    return isinstance(x, (Tracer, SymbolicSize, np.ndarray, TensorType, *_NUMBERS))
+
+
+def _fit(x: Any, type_: TensorType) -> Any:
+    """A Python number, or a value that one became, in the dtype of `type_`; else `x` itself."""
+    if isinstance(x, Tracer) and x.weak:
         return x.context.wrap(x.context.convert(x, type_.dtype))
-    got = leaf_type(x)
-    if got != type_:
-        fail(ArgumentError(f"{what}: expected {type_}, got {got}"))
+    if isinstance(x, (int, float)) and not isinstance(x, np.generic) and has_tangent(type_):
+        return type_.dtype.numpy.type(x)
     return x
+
+
+def at_call(derive: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Call a function so that its errors end with the line of the user's program that is being
+    run, unless they name a line already."""
+    try:
+        return derive(*args, **options)
+    except IrgradError as error:
+        add_location(error, user_locations())
+        raise
 
 
 def fail(error: IrgradError, cause: Exception | None = None) -> NoReturn:

@@ -17,7 +17,6 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import irgrad as ig
-import irgrad.numpy as inp
 from irgrad import nn
 
 BATCH, HIDDEN, CLASSES = 128, 128, 10
@@ -30,7 +29,7 @@ def predict(params, x):
 
 
 def loss(params, x, labels):
-    return inp.mean(nn.cross_entropy(predict(params, x), labels))
+    return nn.cross_entropy(predict(params, x), labels)
 
 
 def step(params, state, x, labels):
@@ -128,7 +127,7 @@ def main():
     compiled = ig.compile(step, params, state, data[0][:BATCH], data[2][:BATCH], donate=(0, 1))
     seconds = time.perf_counter() - begin
 
-    print("IR as traced:\n" + shortened(compiled.ir("trace")))
+    print("IR as traced:\n" + shortened(compiled.ir("traced")))
     print("\nIR after optimisation and fusion:\n" + shortened(compiled.ir()))
     print("\n" + compiled.report())
     print(f"\ncompiled the training step in {seconds:.2f} s: {len(compiled.kernels)} kernels\n")

@@ -87,10 +87,11 @@ class ReferenceExecutable:
         for position, value in enumerate(self._graph.outputs):
             type_ = self._graph.type(value)
             shape = tuple(evaluate(size, dims) for size in type_.shape)
-            taken = next(
-                (i for i in free if arguments[i].shape == shape and self._types[i].dtype is type_.dtype),
-                None,
-            )
+            fitting = [
+                i for i in free
+                if arguments[i].shape == shape and self._types[i].dtype is type_.dtype
+            ]
+            taken = fitting[0] if fitting else None
             if taken is not None:
                 free.remove(taken)
                 results.append(Result("donated", taken, shape, type_.dtype.name))
@@ -116,6 +117,9 @@ class ReferenceExecutable:
             raise failures.pop()
 
         return BoundRun(run, fail)
+
+    def object_file(self) -> None:
+        """None: no code is made."""
 
     def source(self, form: str, kernel: str) -> str:
         """Raises ArgumentError: no code is made."""

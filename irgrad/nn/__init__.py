@@ -1,1 +1,43 @@
-"""Neural network layers as plain functions."""
+"""Functions of neural networks: activations, normalised exponentials, normalisation, losses."""
+
+from .functional import (
+    cross_entropy,
+    elu,
+    erf,
+    erfc,
+    gelu,
+    layer_norm,
+    leaky_relu,
+    log_softmax,
+    logsumexp,
+    mse_loss,
+    norm,
+    relu,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    stop_gradient,
+    tanh,
+)
+
+__all__ = [
+    "cross_entropy",
+    "elu",
+    "erf",
+    "erfc",
+    "gelu",
+    "layer_norm",
+    "leaky_relu",
+    "log_softmax",
+    "logsumexp",
+    "mse_loss",
+    "norm",
+    "relu",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "stop_gradient",
+    "tanh",
+]

@@ -65,9 +65,14 @@ def _shift(x: Any, axis: Axis) -> Any:
 
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """log(sum(exp(x))) along axes; -inf where all elements are -inf, inf where one is."""
+    """log(sum(exp(x))) along axes.
+
+    inf where an element is; -inf, with derivative 0, where all are -inf.
+    """
     shift = _shift(x, axis)
-    result = np.log(np.sum(np.exp(x - shift), axis=axis, keepdims=True)) + shift
+    total = np.sum(np.exp(x - shift), axis=axis, keepdims=True)
+    empty = total == 0
+    result = np.where(empty, -math.inf, np.log(np.where(empty, 1, total))) + shift
     return result if keepdims else np.squeeze(result, _dropped(x, axis))
 
 
@@ -115,8 +120,9 @@ def layer_norm(
 def cross_entropy(logits: Any, labels: Any, axis: int = -1) -> Any:
     """The mean over all samples of -log softmax(logits) at the labels.
 
-    labels: integers of the shape of `logits` without `axis`, from 0 to below its size; or
-    probabilities of the shape of `logits`. Raises ShapeError or DTypeError for anything else.
+    labels: integers of the shape of `logits` without `axis`, from 0 to below its size (the loss is
+    NaN where one lies outside); or probabilities of the shape of `logits`.
+    Raises ShapeError or DTypeError for anything else.
     """
     shape, wanted = np.shape(logits), np.shape(labels)
     kind = np.result_type(labels).kind
@@ -136,13 +142,14 @@ def cross_entropy(logits: Any, labels: Any, axis: int = -1) -> Any:
             f"got {wanted}"
         )
     chosen = np.sum(np.where(_is_label(labels, logits, place), logits, 0), axis=axis)
-    return np.mean(logsumexp(logits, axis) - chosen)
+    known = (labels >= 0) & (labels < shape[place])
+    return np.mean(logsumexp(logits, axis) - np.where(known, chosen, np.nan))
 
 
 def _is_label(labels: Any, logits: Any, axis: int) -> Any:
     """Whether the position along an axis of `logits` is the label."""
     shape = np.shape(logits)
-    positions = np.arange(shape[axis], like=logits)
+    positions = np.arange(shape[axis], dtype=np.result_type(labels), like=logits)
     column = np.reshape(positions, (-1,) + (1,) * (len(shape) - axis - 1))
     return np.expand_dims(labels, axis) == column
 

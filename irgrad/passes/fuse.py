@@ -9,7 +9,7 @@ from ..ir.location import merge
 from ..ir.signature import flat_signature
 from ..ops.registry import REGISTRY
 from .fusion_groups import Group, Grouping
-from .views import GENERATORS, VIEW_OPS
+from .views import GENERATORS
 
 
 @dataclass(frozen=True)
@@ -151,11 +151,7 @@ class _Body:
         """The region's value for one of the graph, as an input or through copied movement ops."""
         chain: list[int] = []
         at = value
-        while at not in self.inside:
-            op = self.graph[at.node].op
-            if self.reads.is_real(at.node) or op in GENERATORS:
-                break
-            assert op in VIEW_OPS
+        while at not in self.inside and not self.reads.is_source(at.node):
             chain.append(at.node)
             at = self.graph[at.node].operands[0]
         if at not in self.inside:
@@ -166,7 +162,7 @@ class _Body:
 
     def _enter(self, value: Value) -> None:
         node = self.graph[value.node]
-        if node.op in GENERATORS and value.node not in self.reads.copies:
+        if node.op in GENERATORS and value.node not in self.reads.stored:
             self._copy(value.node, [])
             return
         self.operands.append(self.replaced.get(value, value))

@@ -14,7 +14,7 @@ all of its members allow. A contract group holds one contraction and elementwise
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..ir.dims import Size
@@ -63,12 +63,17 @@ class Member:
 
 
 class Reads:
-    """The graph's operands seen through movement ops, down to values that have memory."""
+    """The graph's operands seen through movement ops, down to values that have memory.
+
+    copies: the movement ops and generators that get memory of their own. stored: those of them
+    that are read from there; readers look through the others, which are outputs alone.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.order = graph.order()
         self.views, self.copies = collect_views(graph, self.order)
+        self.stored = frozenset(self.copies)
         for value in graph.outputs:
             op = graph[value.node].op
             if op in GENERATORS or (op in VIEW_OPS and not self.is_alias(value.node)):
@@ -77,6 +82,10 @@ class Reads:
     def is_real(self, key: int) -> bool:
         """Whether the node's value has memory of its own: it is no view and no generator."""
         return key in self.copies or self.graph[key].op not in VIEW_OPS | GENERATORS
+
+    def is_source(self, key: int) -> bool:
+        """Whether views end at the node: its readers read its memory, or it is a generator."""
+        return key in self.stored or self.graph[key].op not in VIEW_OPS
 
     def is_alias(self, key: int) -> bool:
         """Whether the node is a reshape whose bytes are those of a real value in the same order."""
@@ -173,13 +182,13 @@ class Grouping:
         if count > MAX_MEMBERS or "lone" in (other.kind, mine.kind):
             return
         if "contract" in (other.kind, mine.kind):
-            if self._is_epilogue(other, mine, key) and not self._would_cycle(other, mine):
+            if self._is_epilogue(other, mine) and not self._would_cycle(other, mine):
                 self._absorb(*((other, mine) if other.kind == "contract" else (mine, other)))
             return
         member = self._member_in(other, mine, key)
         if member is None:
             return
-        rows = self._merged_rows(other, mine, key)
+        rows = self._merged_rows(other, mine)
         if rows and not self._would_cycle(other, mine):
             self.members[key] = member
             other.rows = rows
@@ -189,7 +198,7 @@ class Grouping:
         """How `key` computes in the merged loop group; None where it cannot."""
         current = self.members[key]
         if other.domain == mine.domain:
-            legal = self._reads_match(other, key, current.place)
+            legal = self._all_match(other, mine) and self._all_match(mine, other)
             return current if legal else None
         outer = len(mine.domain)
         is_row = len(mine.members) == 1 and mine.domain == other.domain[:outer]
@@ -200,15 +209,30 @@ class Grouping:
             return None
         return Member("row", "closed" if self.registry[op].family == "reduce" else "row")
 
-    def _merged_rows(self, other: Group, mine: Group, key: int) -> set[int]:
+    def _merged_rows(self, other: Group, mine: Group) -> set[int]:
         rank = len(other.domain)
         own = mine.rows if other.domain == mine.domain else {rank - len(mine.domain)}
         rows = other.rows & own
-        for view in self.reads.of(key):
-            source = view.source.node
-            if self.group_of.get(source) == other.number and self.members[source].result == "row":
-                rows = rows & {rank - self.graph.type(view.source).rank}
+        for reader, group in ((mine, other), (other, mine)):
+            for view in self._reads_across(reader, group):
+                if self.members[view.source.node].result == "row":
+                    rows = rows & {rank - self.graph.type(view.source).rank}
         return rows
+
+    def _reads_across(self, reader: Group, group: Group) -> Iterator[View]:
+        """What the members of one group read of the values of another."""
+        if group.number in reader.predecessors:
+            for member in reader.members:
+                for view in self.reads.of(member):
+                    if self.group_of.get(view.source.node) == group.number:
+                        yield view
+
+    def _all_match(self, group: Group, reader: Group) -> bool:
+        """Whether every member of `reader` finds what it reads of the group where it computes."""
+        return group.number not in reader.predecessors or all(
+            self._reads_match(group, member, self.members[member].place)
+            for member in reader.members
+        )
 
     def _reads_match(self, group: Group, key: int, place: str) -> bool:
         """Whether a node computing at `place` finds what it reads of the group at that place."""
@@ -223,14 +247,16 @@ class Grouping:
                 return False
         return True
 
-    def _is_epilogue(self, other: Group, mine: Group, key: int) -> bool:
+    def _is_epilogue(self, other: Group, mine: Group) -> bool:
         """Whether the two groups are one contraction and elementwise ops on its result's points."""
         if other.kind == mine.kind or other.domain != mine.domain:
             return False
         contract = other if other.kind == "contract" else mine
         contraction = contract.members[0]
         loop = mine if contract is other else other
-        if not self._reads_match(other, key, "full"):
+        if any(self.group_of.get(v.source.node) == loop.number for v in self.reads.of(contraction)):
+            return False
+        if not (self._all_match(contract, loop) and self._all_match(loop, contract)):
             return False
         return all(
             self.registry[self.graph[member].op].family == "elementwise"

@@ -81,8 +81,9 @@ def lower_steps(graph: Graph) -> Lowered:
     results: list[int] = []
     for value in graph.outputs:
         found = storage[_source(graph, value)]
-        repeated = found in results
-        results.append(_copied(found, types, steps) if repeated else found)
+        renamed = found < len(inputs) and types[found] != graph.type(value)
+        fresh = renamed or found in results
+        results.append(_copied(found, types, steps) if fresh else found)
     nodes = tuple(guards + rest)
     return Lowered(tuple(steps), types, inputs, tuple(results), len(guards), tuple(checks), nodes)
 
@@ -151,7 +152,8 @@ def _with_check(body: tuple[Statement, ...], number: int) -> tuple[Statement, ..
 
 
 def _copied(storage: int, types: dict[int, TensorType], steps: list[Step]) -> int:
-    """A copy of a storage, for a value that leaves the function a second time."""
+    """A copy of a storage, for a value that leaves the function a second time, or an input that
+    does in another shape."""
     copy = len(types)
     type_ = types[copy] = types[storage]
     size = _elements(type_)
@@ -175,6 +177,7 @@ def _program(graph: Graph, lowered: Lowered) -> Program:
     """Plan memory and address every parameter of every call."""
     inputs = set(lowered.inputs)
     results = frozenset(lowered.results) - inputs
+    leaves = {s: graph.type(v) for s, v in zip(lowered.results, graph.outputs) if s in results}
     donated = tuple(
         lowered.inputs[leaf]
         for leaf in sorted(graph.signature.donated)
@@ -182,7 +185,7 @@ def _program(graph: Graph, lowered: Lowered) -> Program:
     )
     storages = Storages(
         sizes={s: _elements(t) * t.dtype.itemsize for s, t in lowered.types.items()},
-        types=lowered.types,
+        types={**lowered.types, **leaves},
         outside=frozenset(inputs) | results,
         donated=donated,
         results=results,

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.metadata import entry_points
-from typing import NoReturn, Protocol
+from functools import cache
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import numpy as np
 
 from ..errors import BackendError
-from ..ir.graph import Graph
-from ..kernel.program import Program, Result
-from .options import Options
+
+if TYPE_CHECKING:
+    from ..ir.graph import Graph
+    from ..kernel.program import Program, Result
+    from .options import Options
 
 GROUP = "irgrad.backends"
 INSTALL = "install irgrad with pip (in a checkout: pip install -e .)"
@@ -23,8 +24,8 @@ INSTALL = "install irgrad with pip (in a checkout: pip install -e .)"
 class BoundRun:
     """A call whose arrays are fixed.
 
-    run: computes the results in place, gives 0, or another number where a check failed. fail: raises
-    the CheckError of the run that just failed. keep: what must live as long as `run`.
+    run: computes the results in place, gives 0, or another number where a check failed. fail:
+    raises the CheckError of the run that just failed. keep: what must live as long as `run`.
     """
 
     run: Callable[[], int]
@@ -63,6 +64,10 @@ class Executable(Protocol):
         """Fix the arguments, which `call` would take, and the arrays that receive the results."""
         ...
 
+    def object_file(self) -> bytes | None:
+        """The machine code as an object file, None where there is none."""
+        ...
+
     def source(self, form: str, kernel: str) -> str:
         """The code of one kernel as "llvm" or "asm" text; ArgumentError for another form."""
         ...
@@ -88,16 +93,20 @@ class Backend(Protocol):
 
 def installed_backends() -> list[str]:
     """The names of the targets that can be asked for."""
+    from importlib.metadata import entry_points  # slow to import, and needed by compiling alone
+
     return sorted({entry.name for entry in entry_points(group=GROUP)})
 
 
-@lru_cache(maxsize=None)
+@cache
 def find_backend(target: str) -> Backend:
     """The backend of a target.
 
     Raises BackendError that names the installed ones where there is none of that name, or where it
     cannot be imported.
     """
+    from importlib.metadata import entry_points
+
     found = [entry for entry in entry_points(group=GROUP) if entry.name == target]
     if not found:
         names = ", ".join(installed_backends())

@@ -80,7 +80,7 @@ class Boundary:
         return tuple(arrays)
 
     def check_overlap(self, leaves: Sequence[object], captures: Iterable[np.ndarray]) -> None:
-        """Raise DonationError where donated memory is also that of another argument or a capture."""
+        """Raise DonationError where donated memory also belongs to another argument or capture."""
         named = [(x, p.label, p.donated) for x, p in zip(leaves, self.parameters)]
         named += [(x, "a captured array", False) for x in captures]
         _check_overlap([(x, label, d) for x, label, d in named if isinstance(x, np.ndarray)])

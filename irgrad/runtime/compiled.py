@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optree
 
-from ..errors import ArgumentError, DonationError, InternalError, IrgradError
+from ..errors import ArgumentError, InternalError, IrgradError
 from ..interpret import input_names
 from ..ir.compare import diff
 from ..ir.graph import Graph, Value
 from ..ir.location import Location
-from ..ir.signature import Signature, Tree
-from ..kernel.program import Program, Result
+from ..ir.signature import Signature
 from ..tracing.locations import add_location, user_locations
 from ..tracing.trees import flatten, spec_of
-from .backend import Executable
-from .boundary import Boundary, Parameter, is_plain
+from .bound import Bound, make_result_arrays
+from .boundary import Boundary, Parameter
 from .options import Options
 from .report import explain_text, report_text
+from .results import make_finish, parameter_names
+
+if TYPE_CHECKING:
+    from ..kernel.program import Program
+    from .backend import Executable
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,8 @@ class Parts:
 
     graph: as traced. optimised: after all passes. program: None where the target runs graphs.
     trees: optree structures of arguments and result where they are known. stages: gives the graph
-    after each pass, by name. seconds: by phase. frozen: names of objects that were read at the trace
-    alone.
+    after each pass, by name. seconds: by phase. frozen: names of objects that only the trace has
+    read.
     """
 
     graph: Graph
@@ -119,7 +121,7 @@ class Compiled:
                 for i, key in enumerate(graph.inputs[:count])
             ]
         )
-        self._parameters = _parameter_names(self.signature)
+        self._parameters = parameter_names(self.signature)
         self.attempt = self._make_attempt()
         self.finish = make_finish(self.signature.outputs, self._outputs)
 
@@ -251,14 +253,9 @@ class Compiled:
         captures = list(self.graph.captures.values())
         self._boundary.check_overlap(leaves, captures)
         results = self._parts.executable.results(arrays)
-        given = self._flatten_out(out)
-        made = [
-            _result_array(result, arrays, leaf, position)
-            for position, (result, leaf) in enumerate(zip(results, given))
-        ]
-        _check_results_apart(results, made, [*arrays, *captures])
+        made = make_result_arrays(results, self._flatten_out(out), arrays, captures)
         run = self._parts.executable.bind(arrays, made)
-        return Bound(self.graph.name, run.run, run.fail, self.finish(made), (run, arrays, made))
+        return Bound(self.graph.name, run, self.finish(made))
 
     def _flatten_out(self, out: Any) -> list[Any]:
         count = self._outputs.num_leaves
@@ -302,6 +299,8 @@ class Compiled:
     @property
     def kernels(self) -> list[KernelInfo]:
         """The kernels in order of their first call; empty where the target interprets."""
+        from ..kernel.text import print_kernel  # compiling has loaded it; importing irgrad need not
+
         program = self._parts.program
         if program is None:
             return []
@@ -335,6 +334,10 @@ class Compiled:
             type_ = str(self.graph.type(Value(key)))
             found.append(Capture(name, type_, location, self.graph.captures[key]))
         return found
+
+    def object_file(self) -> bytes | None:
+        """The machine code as an object file; None where the target interprets."""
+        return self._parts.executable.object_file()
 
     def report(self) -> str:
         """Kernels, memory, donations, captures, widenings, copies and compile times, as text."""

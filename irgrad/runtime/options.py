@@ -16,9 +16,9 @@ class Options:
 
     emit: the form that kernels are compiled from. numerics: the highest class of rewrites, "exact",
     "stable" or "approximate". strict: widening a float array is an error. check: "all" compares
-    each pass and each kernel with the interpreter. debug_nan: look for NaN in kernels. max_retraces:
-    how often one jitted function may be compiled again. memory_budget: bytes, None for no bound.
-    arch: the processor that code is for. profile: the name of the tuning profile.
+    each pass and each kernel with the interpreter. debug_nan: look for NaN in kernels.
+    max_retraces: how often one jitted function may be compiled again. memory_budget: bytes, None
+    for no bound. arch: the processor that code is for. profile: the name of the tuning profile.
 
     Raises ArgumentError for values that are not known or that this version does not have.
     """

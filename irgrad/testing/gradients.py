@@ -20,7 +20,7 @@ MODES = ("fwd", "rev")
 
 @dataclass(frozen=True, slots=True)
 class _Check:
-    """The settings of one call of `check_grads`; step is relative to the size of the arguments."""
+    """The settings of one call of `check_grads`."""
 
     modes: tuple[str, ...]
     step: float
@@ -43,9 +43,9 @@ def check_grads(
     f: a function of arrays or trees of arrays that is differentiable near `args`; it also has to
     accept float64 arrays, as differences are taken of its float64 values. args: its arguments; only
     their float leaves are moved. modes: "fwd" compares jvp with differences, "rev" compares vjp
-    with jvp by the dot test; higher orders check all derivatives of each mode's derivative. eps: the
-    step of the differences. rtol, atol: tolerances; their default follows the coarsest float dtype
-    among the arguments.
+    with them by the dot test; higher orders check all derivatives of each mode's derivative. eps:
+    the step of the differences. rtol, atol: tolerances; their default follows the coarsest float
+    dtype among the arguments.
 
     Raises CheckError that names the order and mode that failed, ArgumentError for unknown modes or
     arguments without a float leaf.
@@ -54,8 +54,7 @@ def check_grads(
         raise ArgumentError(f"check_grads: expected modes among {MODES}, got {tuple(modes)}")
     if order < 1:
         raise ArgumentError(f"check_grads: expected an order >= 1, got {order}")
-    sizes = [x.dtype.itemsize for x in map(np.asarray, optree.tree_leaves(tuple(args)))
-             if _is_float(x)]  # type: ignore[arg-type]
+    sizes = [np.asarray(x).dtype.itemsize for x in _floats(tuple(args))]
     if not sizes:
         raise ArgumentError("check_grads: expected an argument with a float leaf, got none")
     default_rtol, default_atol = TOLERANCES[min(sizes)]
@@ -83,8 +82,9 @@ def _check_order(check: _Check, f: Function, args: tuple[Any, ...], order: int, 
     weights = [check.rng.standard_normal(x.shape) for x in expected]
     if "rev" in check.modes:
         pulled = _floats(_pull(f, weights)(*args))
-        a = _dot(pulled, _floats(direction))
-        _compare(check, f"{path}vjp against the directional derivative", a, _dot(weights, expected))
+        along = _dot(pulled, _floats(direction))
+        against = _dot(weights, expected)
+        _compare(check, f"{path}vjp against the directional derivative", along, against)
     if order > 1 and "fwd" in check.modes:
         _check_order(check, _push(f, direction), args, order - 1, path + "jvp, then ")
     if order > 1 and "rev" in check.modes:
@@ -95,7 +95,7 @@ def _push(f: Function, direction: Any) -> Function:
     """The derivative of `f` in a direction, as a function of the arguments."""
 
     def pushed(*args: Any) -> Any:
-        tangents = optree.tree_map(_cast_like, args, direction)
+        tangents = _map(_cast_like, args, direction)
         return jvp(f, args, tangents)[1]
 
     return pushed
@@ -107,9 +107,7 @@ def _pull(f: Function, weights: Sequence[np.ndarray]) -> Function:
     def pulled(*args: Any) -> Any:
         out, pullback = vjp(f, *args)
         left = iter(weights)
-        return pullback(optree.tree_map(
-            lambda x: _cast_like(x, next(left)) if _is_float(x) else None, out
-        ))
+        return pullback(_map(lambda x: _cast_like(x, next(left)) if _is_float(x) else None, out))
 
     return pulled
 
@@ -120,10 +118,9 @@ def _differences(
     """Central differences of fourth order of the float outputs, in float64."""
 
     def moved(scale: float) -> list[np.ndarray]:
-        at = optree.tree_map(
-            lambda x, d: np.asarray(x, np.float64) + scale * check.step * d if _is_float(x) else x,
-            args, direction,
-        )
+        step = scale * check.step
+        at = _map(lambda x, d: x if d is None else np.asarray(x, np.float64) + step * d,
+                  args, direction)
         return [np.asarray(x, np.float64) for x in _floats(f(*at))]
 
     parts = zip(moved(1), moved(-1), moved(2), moved(-2), strict=True)
@@ -138,7 +135,7 @@ def _compare(check: _Check, what: str, got: Any, expected: Any) -> None:
     if not np.all(error <= check.atol * scale + check.rtol * np.abs(expected)):
         worst = int(np.argmax(np.where(np.isnan(error), np.inf, error)))
         raise CheckError(
-            f"check_grads: {what}: expected {expected.flat[worst]!r}, got {got.flat[worst]!r} at "
+            f"check_grads: {what}: expected {expected.flat[worst]}, got {got.flat[worst]} at "
             f"flat index {worst} (rtol {check.rtol}, atol {check.atol})"
         )
 
@@ -152,11 +149,14 @@ def _floats(tree: Any) -> list[Any]:
     return [x for x in optree.tree_leaves(tree) if _is_float(x)]
 
 
+def _map(function: Function, tree: Any, *rest: Any) -> Any:
+    """The tree with other leaves; trees in `rest` may have None in the place of a leaf."""
+    return optree.tree_map(function, tree, *rest)
+
+
 def _random_like(rng: np.random.Generator, args: tuple[Any, ...]) -> Any:
     """A direction: normal numbers for float leaves, None for the others."""
-    return optree.tree_map(
-        lambda x: rng.standard_normal(np.shape(x)) if _is_float(x) else None, args
-    )
+    return _map(lambda x: rng.standard_normal(np.shape(x)) if _is_float(x) else None, args)
 
 
 def _cast_like(x: Any, d: np.ndarray | None) -> np.ndarray | None:

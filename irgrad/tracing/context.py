@@ -63,6 +63,11 @@ class Trace:
         if isinstance(x, SymbolicSize):
             return Tracer(self, self.builder.one("dim_size", size=x.size).value, True)
         if isinstance(x, np.ndarray):
+            if type(x) not in (np.ndarray, np.memmap):
+                raise TraceError(
+                    f"irgrad.numpy: expected a plain ndarray, got {type(x).__name__}; convert it "
+                    "with np.asarray outside the function"
+                )
             return self._capture(x)
         if isinstance(x, (np.generic, bool, int, float)):
             type_, weak = scalar_type(x)

@@ -74,12 +74,11 @@ def _expand(items: tuple[Any, ...], x: Expr) -> Iterable[Any]:
     consumed = sum(item is not None and item is not Ellipsis for item in items)
     if consumed > rank:
         raise ShapeError(f"index: expected at most {rank} indices for {x.type}, got {consumed}")
-    if sum(item is Ellipsis for item in items) > 1:
-        raise ShapeError("index: expected at most one '...', got several")
     fill = [slice(None)] * (rank - consumed)
-    if Ellipsis not in items:
-        return [*items, *fill]
-    at = items.index(Ellipsis)
+    places = [i for i, item in enumerate(items) if item is Ellipsis]
+    if len(places) > 1:
+        raise ShapeError("index: expected at most one '...', got several")
+    at = places[0] if places else len(items)
     return [*items[:at], *fill, *items[at + 1 :]]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -36,7 +37,7 @@ def call_ufunc(
     into an array.
     """
     name = ufunc.__name__
-    given = {key: value for key, value in options.items() if value is not None}
+    given = {key: v for key, v in options.items() if v is not None or key == "axis"}
     if "out" in given:
         raise TraceError(
             f"{name}: expected no array to write into, got out= (or an in-place operator on an "
@@ -67,8 +68,17 @@ def call_function(
     """Apply a NumPy function that is not a ufunc to arguments of which some are traced."""
     module = function.__module__.removeprefix("numpy").lstrip(".")
     prefix = "" if module.startswith(("_", "lib", "core", "ma")) or not module else f"{module}."
+    name = prefix + function.__name__
     given = {key: value for key, value in options.items() if key != "device" or value is not None}
-    return find_function(functions, prefix + function.__name__)(*arguments, **given)
+    found = find_function(functions, name)
+    if given:
+        accepted = inspect.signature(found).parameters
+        unknown = [key for key in given if key not in accepted and "options" not in accepted]
+        if unknown:
+            raise TraceError(
+                f"{name}: expected arguments among {', '.join(accepted)}, got {', '.join(unknown)}"
+            )
+    return found(*arguments, **given)
 
 
 def find_function(functions: Functions, name: str) -> Callable[..., Any]:

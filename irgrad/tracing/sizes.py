@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import DimError
 from ..ir.dims import Dim, Size, divide_exact, lower_bound
+from .locations import add_location, user_locations
 from .protocols import call_ufunc
 
 if TYPE_CHECKING:
@@ -122,8 +123,13 @@ class SymbolicSize:
     def __hash__(self) -> int:
         return hash(self.size)
 
+    def _fail(self, message: str) -> NoReturn:
+        error = DimError(message)
+        add_location(error, user_locations())
+        raise error
+
     def _undecided(self, sign: str, other: object) -> NoReturn:
-        raise DimError(
+        self._fail(
             f"size {self}: expected a comparison that is the same for every size, got "
             f"{self} {sign} {other}; give the axis a fixed size in the spec where the program "
             "depends on it"
@@ -173,7 +179,7 @@ class SymbolicSize:
     # -- what needs the number itself ----------------------------------------------------------
 
     def _refuse(self, use: str, instead: str) -> NoReturn:
-        raise DimError(
+        self._fail(
             f"size {self}: expected a use that holds for every size, got {use}, which needs the "
             f"number; {instead}"
         )

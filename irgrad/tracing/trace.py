@@ -8,7 +8,8 @@ For transforms and control flow, which work inside a trace as well as at its top
         run `function(*tracers)` in a new trace. `FlatTrace.graph` has one input for each type, then
         one for each of `FlatTrace.closed`: the ndarrays and the traced values of outer traces that
         the function used without having them as arguments. `FlatTrace.outputs` is the optree
-        description of what it returned.
+        description of what it returned. Where a transform is called on arrays, its function may
+        still use values of an enclosing trace: `find_trace([*arguments, *flat.closed])` decides.
     inline_graph(trace, graph, operands) -> list[Tracer]
         add the nodes of a graph to a trace; operands are array-likes for all inputs of the graph,
         so those of a traced function are `[*arguments, *flat.closed]`.
@@ -218,7 +219,7 @@ def trace_program(
         tree_of(flat.outputs),
         names,
         _donated(inputs, call, donate),
-        tuple(f"{key}={value!r}" for key, value in (static or {}).items()),
+        tuple(f"{key}={_static_text(value)}" for key, value in (static or {}).items()),
     )
     return Program(graph, inputs, flat.outputs)
 
@@ -283,6 +284,15 @@ def _donated(
             raise ArgumentError(f"donate: expected one of {known}, got {entry!r}")
         chosen.add(keys.index(entry))  # type: ignore[arg-type]
     return frozenset(i for i, path in enumerate(inputs.paths()) if path[0] in chosen)
+
+
+def _static_text(value: Any) -> str:
+    """A static argument in the text of the graph, the same in every process."""
+    if isinstance(value, (bool, int, float, str, type(None))):
+        return repr(value)[:60]
+    if isinstance(value, (tuple, list)):
+        return f"({', '.join(map(_static_text, value))})"[:60]
+    return str(getattr(value, "__name__", type(value).__name__))
 
 
 def _graph_name(f: Callable[..., Any]) -> str:

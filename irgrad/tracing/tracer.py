@@ -280,9 +280,6 @@ class Tracer:
     def __abs__(self) -> Tracer:
         return self._call("absolute", self)
 
-    def __round__(self, decimals: int = 0) -> Tracer:
-        return self._call("round", self, decimals)
-
     def __invert__(self) -> Tracer:
         return self._call("invert", self)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import optree
-from optree import PyTreeKind, PyTreeSpec
+from optree import NamedTupleEntry, PyTreeEntry, PyTreeKind, PyTreeSpec
 
 from ..errors import ArgumentError
 from ..ir.signature import LEAF, Tree
@@ -50,7 +50,14 @@ def spec_of(tree: Tree) -> PyTreeSpec:
 
 def leaf_names(spec: PyTreeSpec, roots: Sequence[str]) -> tuple[str, ...]:
     """A name such as "params.layers.0.w" for each leaf of a tuple of arguments named `roots`."""
-    return tuple(".".join([roots[path[0]], *map(str, path[1:])]) for path in spec.paths())
+    return tuple(
+        ".".join([roots[accessor[0].entry], *map(_entry_name, accessor[1:])])
+        for accessor in spec.accessors()
+    )
+
+
+def _entry_name(entry: PyTreeEntry) -> str:
+    return entry.field if isinstance(entry, NamedTupleEntry) else str(entry.entry)
 
 
 def flatten(tree: Tree, value: Any, label: str = "argument") -> list[Any]:

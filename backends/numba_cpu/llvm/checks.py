@@ -11,8 +11,6 @@ struct irg_ctx {
 
 from __future__ import annotations
 
-from llvmlite import ir
-
 from irgrad.backends.numba_cpu.llvm.vectors import (
     I1,
     I64,
@@ -23,6 +21,7 @@ from irgrad.backends.numba_cpu.llvm.vectors import (
     intrinsic,
     mask_bits,
 )
+from llvmlite import ir
 
 CONTEXT_BYTES = 40
 CONTEXT = ir.LiteralStructType([I64, I64, I64, POINTER, POINTER])

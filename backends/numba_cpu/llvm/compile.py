@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from irgrad.backends.numba_cpu.llvm.cpu import Cpu, host_cpu
+
 from irgrad.errors import InternalError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def target_machine(cpu: Cpu) -> llvm.TargetMachine:
         _initialise_all_targets()
     target = llvm.Target.from_triple(triple)
     return target.create_target_machine(
-        cpu=cpu.name, features=cpu.features, opt=2, jit=False, reloc="pic"
+        cpu=cpu.name, features=cpu.features, opt=2, jit=False, reloc="pic", codemodel="small"
     )
 
 
@@ -57,15 +58,17 @@ def _optimised(
     module.data_layout = str(machine.target_data)
     try:
         parsed = llvm.parse_assembly(str(module))
+        parsed.verify()
     except RuntimeError as error:
         raise InternalError(f"cpu kernel: expected valid LLVM IR, got {error}") from error
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_always_inliner_pass()
+    passes.add_sroa_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_simplify_cfg_pass()
+    passes.add_global_dead_code_eliminate_pass()
     options = llvm.create_pipeline_tuning_options(speed_level=SPEED_LEVEL)
-    options.loop_vectorization = False
-    options.slp_vectorization = False
-    options.loop_unrolling = False
-    options.loop_interleaving = False
-    passes = llvm.create_pass_builder(machine, options)
-    passes.getModulePassManager().run(parsed, passes)
+    passes.run(parsed, llvm.create_pass_builder(machine, options))
     return parsed, machine
 
 
@@ -103,7 +106,10 @@ def load_object(data: bytes) -> LoadedObject:
     """Map an object file into memory and link it against libm and the C library."""
     import llvmlite.binding as llvm
 
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine(_native()))
+    # llvmlite's memory manager keeps the sections within the reach of the small code model.
+    engine = llvm.create_mcjit_compiler(
+        llvm.parse_assembly(""), target_machine(_native()), use_lmm=True
+    )
     engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(data))
     engine.finalize_object()
     return LoadedObject(engine)

@@ -12,32 +12,32 @@ over the column tiles. Partial sums of several panels are kept in C itself where
 (rows of adjacent elements, no epilogue), else in the workspace.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-
-from llvmlite import ir
 
 from irgrad.backends.numba_cpu.llvm.contraction_emit import (
     BYTES,
     INTEGERS,
     VOID,
     advance,
-    counted_loop,
     element_type,
     integer,
+    minimum,
     times,
+    turning_loop,
 )
-from irgrad.backends.numba_cpu.llvm.contraction_layout import (
-    pack_a_function,
-    pack_b_function,
-    store_function,
-)
-from irgrad.backends.numba_cpu.llvm.contraction_loops import (
+from irgrad.backends.numba_cpu.llvm.contraction_loops import Context, Operands, Steps, call_loops
+from irgrad.backends.numba_cpu.llvm.contraction_pack import (
+    ADD,
     FINISH,
     FINISH_ARGUMENTS,
-    loops_function,
+    PACK,
+    add_function,
+    fill_table,
+    pack_function,
+    store_function,
 )
-from irgrad.backends.numba_cpu.llvm.contraction_pack import PACK, fill_table
 from irgrad.backends.numba_cpu.llvm.contraction_params import make_parameters, parameter_array
 from irgrad.backends.numba_cpu.llvm.contraction_plan import (
     ITEM_BYTES,
@@ -45,12 +45,14 @@ from irgrad.backends.numba_cpu.llvm.contraction_plan import (
     Axis,
     ContractionSpec,
     Plan,
+    Scratch,
     make_plan,
     make_scratch,
     table_maps,
     takes_mask,
 )
 from irgrad.backends.numba_cpu.llvm.contraction_tile import MicroTile, micro_kernel
+from llvmlite import ir
 
 __all__ = [
     "PANEL_LENGTH",
@@ -127,50 +129,82 @@ def contraction_function(
 def _emit_body(
     builder: ir.IRBuilder, plan: Plan, vector_bytes: int, epilogue: Epilogue | None
 ) -> None:
-    """Fill the offset tables, then run the shared loops once per outer batch index."""
-    module, function = builder.module, builder.function
-    item = ITEM_BYTES[plan.dtype]
+    """Fill the offset tables, then run the shared loops for every batch element and row block."""
+    function, item = builder.function, ITEM_BYTES[plan.dtype]
     scratch = make_scratch(plan)
-    a, b, c = (builder.bitcast(value, BYTES) for value in function.args[:3])
     workspace = function.args[3]
     maps = dict(table_maps(plan))
     for name, place in scratch.tables:
         table = builder.bitcast(advance(builder, workspace, place), INTEGERS)
         fill_table(builder, table, maps[name], item)
     parameters = make_parameters(plan, scratch)
-    array = parameter_array(module, f"{function.name}.parameters", parameters)
-    frame = ir.Constant(BYTES, None)
-    finish = ir.Constant(FINISH, None)
+    array = parameter_array(builder.module, f"{function.name}.parameters", parameters)
+    frame = ir.Constant(BYTES, None) if epilogue is None else _frame(builder)
+    steps = _steps(builder, plan, vector_bytes, epilogue)
+    axes = [*plan.batch]
+    blocks = -(-plan.row_tiles // plan.row_block)
+    if blocks > 1:
+        axes.append(Axis(blocks, 0, 0, 0))
+    with _nest(builder, axes) as indices:
+        batch = integer(0)
+        for axis, index in zip(plan.batch, indices):
+            batch = builder.add(times(builder, batch, axis.extent), index)
+        first, tiles = integer(0), integer(plan.row_tiles)
+        if blocks > 1:
+            first = times(builder, indices[-1], plan.row_block)
+            tiles = minimum(builder, builder.sub(tiles, first), integer(plan.row_block))
+        operands = _operands(builder, plan, scratch, indices)
+        context = Context(workspace, frame, batch)
+        call_loops(builder, array, operands, context, steps, (first, tiles))
+
+
+@contextmanager
+def _nest(builder: ir.IRBuilder, axes: list[Axis]) -> Iterator[list[ir.Value]]:
+    """A loop over all indices of some axes; straight code where there are none."""
+    if not axes:
+        yield []
+        return
+    with turning_loop(builder, len(axes)) as turns:
+        turns.limits = [(integer(axis.extent), integer(1)) for axis in axes]
+        yield turns.indices
+
+
+def _operands(
+    builder: ir.IRBuilder, plan: Plan, scratch: Scratch, indices: list[ir.Value]
+) -> Operands:
+    """The operands at a batch element, in the plan's roles, and where tiles are read and written."""
+    item = ITEM_BYTES[plan.dtype]
+    a, b, c, workspace = (builder.bitcast(value, BYTES) for value in builder.function.args[:4])
+    if plan.swapped:
+        a, b = b, a
+    for axis, index in zip(plan.batch, indices):
+        a = advance(builder, a, times(builder, index, axis.a * item))
+        b = advance(builder, b, times(builder, index, axis.b * item))
+        c = advance(builder, c, times(builder, index, axis.c * item))
+    a_panel = a if plan.a_layout == "direct" else advance(builder, workspace, scratch.a)
+    b_panel = b if plan.b_layout == "direct" else advance(builder, workspace, scratch.b)
+    c_tile = advance(builder, workspace, scratch.buffer) if plan.buffered else c
+    return Operands(a, a_panel, b, b_panel, c, c_tile)
+
+
+def _steps(
+    builder: ir.IRBuilder, plan: Plan, vector_bytes: int, epilogue: Epilogue | None
+) -> Steps:
+    """The functions that the loops call for this plan."""
+    module = builder.module
+    finish: ir.Value = ir.Constant(FINISH, None)
     if epilogue is not None:
-        frame = _frame(builder)
         finish = _epilogue_function(builder, plan, epilogue)
     elif plan.buffered:
         finish = store_function(module, plan)
-    steps = [
+    several = plan.panels > 1
+    return Steps(
         *_kernels(module, plan, vector_bytes),
-        ir.Constant(PACK, None) if plan.a_layout == "direct" else pack_a_function(module, plan),
-        ir.Constant(PACK, None) if plan.b_layout == "direct" else pack_b_function(module, plan),
+        _packer(module, plan, plan.a_layout, plan.rows, ("a_k", "a_m")),
+        _packer(module, plan, plan.b_layout, plan.columns, ("b_k", "b_n")),
+        add_function(module, plan.dtype, plan.lanes) if several else ir.Constant(ADD, None),
         finish,
-    ]
-    operands = (b, a, c) if plan.swapped else (a, b, c)
-
-    def nest(level: int, pointers: tuple[ir.Value, ...], batch: ir.Value) -> None:
-        if level >= len(plan.batch) - 1:
-            if plan.batch:
-                batch = times(builder, batch, plan.batch[-1].extent)
-            arguments = [array, *pointers, workspace, frame, batch, *steps]
-            builder.call(loops_function(module), arguments)
-            return
-        axis = plan.batch[level]
-        with counted_loop(builder, integer(axis.extent)) as index:
-            strides = axis.a * item, axis.b * item, axis.c * item
-            moved = tuple(
-                advance(builder, pointer, times(builder, index, stride))
-                for pointer, stride in zip(pointers, strides)
-            )
-            nest(level + 1, moved, builder.add(times(builder, batch, axis.extent), index))
-
-    nest(0, operands, integer(0))
+    )
 
 
 def _kernels(module: ir.Module, plan: Plan, vector_bytes: int) -> tuple[ir.Function, ir.Function]:
@@ -178,13 +212,20 @@ def _kernels(module: ir.Module, plan: Plan, vector_bytes: int) -> tuple[ir.Funct
 
     def kernel(columns: int) -> ir.Function:
         masked = takes_mask(columns, plan.lanes, vector_bytes)
-        adds = plan.panels > 1
-        return micro_kernel(
-            module, MicroTile(plan.dtype, plan.lanes, plan.rows, columns, masked, adds)
-        )
+        shape = plan.dtype, plan.lanes, plan.rows, columns
+        return micro_kernel(module, MicroTile(*shape, masked, plan.k == 0))
 
     full = kernel(plan.columns)
     return full, full if plan.masked or not plan.tail else kernel(plan.tail)
+
+
+def _packer(
+    module: ir.Module, plan: Plan, layout: str, columns: int, maps: tuple[str, str]
+) -> ir.Value:
+    """The packing function of one operand, null where it is read in place."""
+    if layout == "direct":
+        return ir.Constant(PACK, None)
+    return pack_function(module, plan, layout, columns, maps)
 
 
 def _frame(builder: ir.IRBuilder) -> ir.Value:

@@ -5,11 +5,11 @@ All memory is addressed through i8 pointers and byte offsets; types appear at lo
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 
-from llvmlite import ir
-
 from irgrad.backends.numba_cpu.llvm.contraction_plan import ITEM_BYTES
+from llvmlite import ir
 
 I1 = ir.IntType(1)
 I8 = ir.IntType(8)
@@ -58,24 +58,50 @@ def minimum(builder: ir.IRBuilder, left: ir.Value, right: ir.Value) -> ir.Value:
 
 
 @contextmanager
-def counted_loop(
-    builder: ir.IRBuilder, stop: ir.Value, step: ir.Value | int = 1
-) -> Iterator[ir.Value]:
-    """Emit `for index in range(0, stop, step)`; the body is what is built inside the `with`."""
+def counted_loop(builder: ir.IRBuilder, count: int) -> Iterator[ir.Value]:
+    """Emit `for index in range(count)`, count >= 1; the body is what is built inside the `with`."""
+    with turning_loop(builder, 1) as turns:
+        turns.limits = [(integer(count), integer(1))]
+        yield turns.indices[0]
+
+
+@dataclass(slots=True)
+class Turns:
+    """A loop over several indices at once, the last the fastest.
+
+    `limits` holds (stop, step) of every index; the body sets it, from values of the current turn.
+    """
+
+    indices: list[ir.Value]
+    limits: list[tuple[ir.Value, ir.Value]]
+
+
+@contextmanager
+def turning_loop(builder: ir.IRBuilder, count: int) -> Iterator[Turns]:
+    """Emit one loop that stands for `count` nested ones, each of which turns at least once.
+
+    LLVM's passes take time for every loop, and more for nested ones, whatever they do.
+    """
     before = builder.block
-    head = builder.append_basic_block("head")
-    body = builder.append_basic_block("body")
-    done = builder.append_basic_block("done")
-    builder.branch(head)
-    builder.position_at_end(head)
-    index = builder.phi(I64)
-    index.add_incoming(integer(0), before)
-    builder.cbranch(builder.icmp_signed("<", index, stop), body, done)
+    body = builder.append_basic_block("turn")
+    builder.branch(body)
     builder.position_at_end(body)
-    yield index
-    amount = integer(step) if isinstance(step, int) else step
-    index.add_incoming(builder.add(index, amount), builder.block)
-    keep_rolled(builder.branch(head))
+    turns = Turns([builder.phi(I64) for _ in range(count)], [])
+    yield turns
+    end = builder.block
+    moving: ir.Value | None = None
+    for index, (stop, step) in zip(reversed(turns.indices), reversed(turns.limits)):
+        after = builder.add(index, step)
+        wraps = builder.icmp_signed(">=", after, stop)
+        after = builder.select(wraps, integer(0), after)
+        if moving is not None:
+            after = builder.select(moving, after, index)
+            wraps = builder.and_(moving, wraps)
+        index.add_incoming(integer(0), before)
+        index.add_incoming(after, end)
+        moving = wraps
+    done = builder.append_basic_block("turned")
+    keep_rolled(builder.cbranch(moving, done, body))
     builder.position_at_end(done)
 
 
@@ -154,12 +180,6 @@ def lane_mask(builder: ir.IRBuilder, bits: ir.Value, width: int) -> ir.Value:
     """A mask of `width` lanes from the low bits of an i64."""
     narrow = builder.trunc(bits, ir.IntType(width))
     return builder.bitcast(narrow, ir.VectorType(I1, width))
-
-
-def tail_mask(builder: ir.IRBuilder, count: ir.Value, width: int) -> ir.Value:
-    """A mask of the first `count` lanes, `count` known at run time only."""
-    lanes = ir.Constant(ir.VectorType(I64, width), list(range(width)))
-    return builder.icmp_signed("<", lanes, broadcast(builder, count, width))
 
 
 def load(

@@ -1,16 +1,15 @@
-"""Copies between strided operands and packed panels, and the offset tables of multi-axis groups.
+"""Packing of panels, storing of tiles, and the offset tables of multi-axis groups.
 
-A side of a copy is described by the byte offsets of its rows: an i64 stride, or a pointer to a table.
-Functions are internal to the module and shared by all contractions in it.
+The panels of A and B have the same form: for each tile of rows of A or columns of B a dense matrix with
+k as its rows. One function of the module per way of packing serves all contractions in it.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 from llvmlite import ir
 
 from irgrad.backends.numba_cpu.llvm.contraction_emit import (
     BYTES,
-    I32,
     I64,
     INTEGERS,
     VOID,
@@ -22,50 +21,41 @@ from irgrad.backends.numba_cpu.llvm.contraction_emit import (
     load,
     minimum,
     store,
-    tail_mask,
     times,
+    turning_loop,
 )
-from irgrad.backends.numba_cpu.llvm.contraction_params import read
+from irgrad.backends.numba_cpu.llvm.contraction_params import LAYOUT, read
 from irgrad.backends.numba_cpu.llvm.contraction_plan import (
     ITEM_BYTES,
     IndexMap,
     Plan,
+    packed_row,
     segments,
     table_maps,
 )
+from irgrad.backends.numba_cpu.llvm.contraction_transpose import transpose_block
 
-PACK_ARGUMENTS = [INTEGERS, BYTES, BYTES, I64, I64, I64, I64]
-PACK = ir.FunctionType(VOID, PACK_ARGUMENTS).as_pointer()
-
-
-def row_offset(builder: ir.IRBuilder, rows: ir.Value, index: ir.Value) -> ir.Value:
-    """Byte offset of row `index` where `rows` is a stride or a table."""
-    if rows.type == I64:
-        return builder.mul(rows, index)
-    return builder.load(builder.gep(rows, [index]))
-
-
-def window(
-    builder: ir.IRBuilder, start: ir.Value, rows: ir.Value, first: ir.Value
-) -> tuple[ir.Value, ir.Value]:
-    """An operand's (pointer, rows) from row `first` on."""
-    if rows.type == I64:
-        return advance(builder, start, builder.mul(rows, first)), rows
-    return start, builder.gep(rows, [first])
+PACK_ARGUMENTS = [INTEGERS, BYTES, BYTES, *[I64] * 5]
+ADD_ARGUMENTS = [BYTES, I64, BYTES, I64, I64, I64]
+FINISH_ARGUMENTS = [INTEGERS, BYTES, BYTES, BYTES, BYTES, *[I64] * 5]
+PACK, ADD, FINISH = (
+    ir.FunctionType(VOID, arguments).as_pointer()
+    for arguments in (PACK_ARGUMENTS, ADD_ARGUMENTS, FINISH_ARGUMENTS)
+)
 
 
-def _kind(rows: ir.Value) -> str:
-    return "s" if rows.type == I64 else "t"
+def offset_at(builder: ir.IRBuilder, offsets: ir.Value, index: ir.Value) -> ir.Value:
+    """Byte offset of an index where `offsets` is a stride or a table."""
+    if offsets.type == I64:
+        return builder.mul(offsets, index)
+    return builder.load(builder.gep(offsets, [index]))
 
 
-def map_rows(
-    builder: ir.IRBuilder, plan: Plan, parameters: ir.Value, workspace: ir.Value, name: str
+def as_offsets(
+    builder: ir.IRBuilder, workspace: ir.Value, value: ir.Value, tabled: bool
 ) -> ir.Value:
-    """The offsets of an index map: its stride or, where the plan has one, its table."""
-    value = read(builder, parameters, f"{name}_map")
-    if name in dict(table_maps(plan)):
-        return builder.bitcast(advance(builder, workspace, value), INTEGERS)
-    return value
+    """The stride that a map's parameter holds, or the table whose place it holds."""
+    return builder.bitcast(advance(builder, workspace, value), INTEGERS) if tabled else value
 
 
 def fill_table(builder: ir.IRBuilder, table: ir.Value, index_map: IndexMap, item: int) -> None:
@@ -76,7 +66,7 @@ def fill_table(builder: ir.IRBuilder, table: ir.Value, index_map: IndexMap, item
             builder.store(offset, builder.gep(table, [index]))
             return
         extent, stride = index_map.axes[level]
-        with counted_loop(builder, integer(extent)) as turn:
+        with counted_loop(builder, extent) as turn:
             nest(
                 level + 1,
                 builder.add(times(builder, index, extent), turn),
@@ -86,206 +76,240 @@ def fill_table(builder: ir.IRBuilder, table: ir.Value, index_map: IndexMap, item
     nest(0, integer(0), integer(0))
 
 
-def call_shared(
-    builder: ir.IRBuilder,
-    name: str,
-    arguments: list[ir.Value],
-    emit: Callable[[ir.IRBuilder, list[ir.Value]], None],
-) -> None:
-    """Call a function that is emitted once per module."""
-    types = [value.type for value in arguments]
-    builder.call(internal_function(builder.module, name, types, emit), arguments)
+@dataclass(frozen=True, slots=True)
+class _Packing:
+    """Static shape and live values of one packing function."""
+
+    builder: ir.IRBuilder
+    dtype: str
+    lanes: int
+    columns: int
+    side: int
+    source: ir.Value
+    target: ir.Value
+    first: ir.Value
+    total: ir.Value
+    last: ir.Value
+    k: ir.Value
+    k_count: ir.Value
+    k_offsets: ir.Value
+    offsets: ir.Value
+
+    @property
+    def item(self) -> int:
+        """Bytes of an element."""
+        return ITEM_BYTES[self.dtype]
+
+    def start(self, tile: ir.Value) -> ir.Value:
+        """First index of a tile."""
+        return self.builder.add(self.first, minimum(self.builder, tile, self.last))
+
+    def read_at(self, p: ir.Value, index: ir.Value) -> ir.Value:
+        """Place of element (p, index) of the source."""
+        along = offset_at(self.builder, self.k_offsets, self.builder.add(self.k, p))
+        across = offset_at(self.builder, self.offsets, index)
+        return advance(self.builder, self.source, along, across)
+
+    def write_at(self, tile: ir.Value, p: ir.Value, j: ir.Value) -> ir.Value:
+        """Place of element (p, j) of a tile's panel."""
+        builder = self.builder
+        row = builder.add(builder.mul(tile, self.k_count), times(builder, p, self.columns))
+        return advance(builder, self.target, times(builder, builder.add(row, j), self.item))
 
 
-def copy_rows(
+def pack_function(
+    module: ir.Module, plan: Plan, layout: str, columns: int, maps: tuple[str, str]
+) -> ir.Function:
+    """`(layout, workspace, source, first, total, last, k, k_count)`: pack tiles of `columns` indices.
+
+    Tile t = 0, columns, .. < total holds the indices from first + min(t, last) on as a dense (k, index)
+    matrix; tiles follow one another at the layout's place. The layout "rows" makes one (index, k) matrix
+    instead, with rows at a fixed distance. `maps` names the k map and the index map.
+    """
+    item = ITEM_BYTES[plan.dtype]
+    widest = min(plan.lanes * item, 32) // item
+    side = min(widest, 1 << (columns.bit_length() - 1))
+    tables = dict(table_maps(plan))
+    tabled = [name in tables for name in maps]
+
+    def emit(builder: ir.IRBuilder, values: list[ir.Value]) -> None:
+        fields, workspace, source, *numbers = values
+        k_map, index_map, place = (
+            builder.load(advance(builder, fields, LAYOUT.index(name)))
+            for name in ("k_map", "index_map", "place")
+        )
+        packing = _Packing(
+            builder,
+            plan.dtype,
+            plan.lanes,
+            columns,
+            side,
+            source,
+            advance(builder, workspace, place),
+            *numbers,
+            as_offsets(builder, workspace, k_map, tabled[0]),
+            integer(item) if layout == "copy" else as_offsets(builder, workspace, index_map, tabled[1]),
+        )
+        emitters = {"copy": _copy, "transpose": _transpose, "elements": _elements, "rows": _rows}
+        emitters[layout](packing)
+
+    kinds = "".join("t" if flag else "s" for flag in tabled)
+    shape = plan.lanes if layout == "rows" else f"{plan.lanes}_{columns}"
+    name = f"pack_{layout}_{plan.dtype}x{shape}_{kinds}"
+    return internal_function(module, name, PACK_ARGUMENTS, emit)
+
+
+def _copy(packing: _Packing) -> None:
+    """Indices are adjacent: copy vectors, with k as the outer loop so that rows are read along."""
+    builder, dtype, item = packing.builder, packing.dtype, packing.item
+    with turning_loop(builder, 2) as turns:
+        p, tile = turns.indices
+        read_at = packing.read_at(p, packing.start(tile))
+        write_at = packing.write_at(tile, p, integer(0))
+        for part in segments(packing.columns, packing.lanes):
+            mask = None
+            if part.valid < part.width:
+                mask = lane_mask(builder, integer((1 << part.valid) - 1), part.width)
+            here, there = (advance(builder, at, part.offset * item) for at in (read_at, write_at))
+            value = load(builder, dtype, here, part.width, mask)
+            store(builder, dtype, value, there, part.width, mask)
+        turns.limits = [(packing.k_count, integer(1)), (packing.total, integer(packing.columns))]
+
+
+def _elements(packing: _Packing) -> None:
+    """Any offsets: copy element by element."""
+    builder, dtype = packing.builder, packing.dtype
+    with turning_loop(builder, 3) as turns:
+        tile, p, j = turns.indices
+        index = builder.add(packing.start(tile), j)
+        value = load(builder, dtype, packing.read_at(p, index), 1)
+        store(builder, dtype, value, packing.write_at(tile, p, j), 1)
+        columns = integer(packing.columns)
+        turns.limits = [(packing.total, columns), (packing.k_count, integer(1)), (columns, integer(1))]
+
+
+def _rows(packing: _Packing) -> None:
+    """Steps of k are adjacent: copy rows to rows at a fixed distance, of one tile."""
+    builder, dtype, lanes = packing.builder, packing.dtype, packing.lanes
+    distance = packed_row(dtype) * packing.item
+    with turning_loop(builder, 2) as turns:
+        i, p = turns.indices
+        read_at = packing.read_at(p, builder.add(packing.first, i))
+        write_at = advance(builder, packing.target, times(builder, i, distance))
+        write_at = advance(builder, write_at, times(builder, p, packing.item))
+        fits = builder.icmp_signed("<=", builder.add(p, integer(lanes)), packing.k_count)
+        _copy_vector_or_element(builder, dtype, (read_at, write_at), fits, lanes)
+        step = builder.select(fits, integer(lanes), integer(1))
+        turns.limits = [(packing.total, integer(1)), (packing.k_count, step)]
+
+
+def _copy_vector_or_element(
     builder: ir.IRBuilder,
     dtype: str,
+    places: tuple[ir.Value, ir.Value],
+    fits: ir.Value,
     lanes: int,
-    source: tuple[ir.Value, ir.Value],
-    target: tuple[ir.Value, ir.Value],
-    shape: tuple[ir.Value, ir.Value],
 ) -> None:
-    """Copy `shape` = (rows, columns) elements between (pointer, rows) sides of adjacent columns."""
+    """Copy a whole vector from the first place to the second where it fits, else one element."""
+    with builder.if_else(fits) as (vector, single):
+        for branch, width in ((vector, lanes), (single, 1)):
+            with branch:
+                store(builder, dtype, load(builder, dtype, places[0], width), places[1], width)
+
+
+def _lines(packing: _Packing, p: ir.Value, start: ir.Value) -> list[ir.Value]:
+    """Places of element p of `side` neighbouring indices."""
+    builder = packing.builder
+    if packing.offsets.type != I64:
+        return [packing.read_at(p, builder.add(start, integer(t))) for t in range(packing.side)]
+    lines = [packing.read_at(p, start)]
+    while len(lines) < packing.side:
+        lines.append(advance(builder, lines[-1], packing.offsets))
+    return lines
+
+
+def _transpose(packing: _Packing) -> None:
+    """Steps of k are adjacent: transpose square blocks in registers.
+
+    The last block of a side overlaps its neighbour; a panel with fewer steps of k than a block has rows
+    is copied element by element.
+    """
+    builder, dtype, side = packing.builder, packing.dtype, packing.side
+    square = builder.icmp_signed(">=", packing.k_count, integer(side))
+    step = builder.select(square, integer(side), integer(1))
+    with turning_loop(builder, 3) as turns:
+        tile, j_turn, p_turn = turns.indices
+        with builder.if_else(square) as (whole, thin):
+            with whole:
+                j = minimum(builder, j_turn, integer(packing.columns - side))
+                p = minimum(builder, p_turn, builder.sub(packing.k_count, integer(side)))
+                start = builder.add(packing.start(tile), j)
+                lines = _lines(packing, p, start)
+                block = [load(builder, dtype, line, side) for line in lines]
+                write_at = packing.write_at(tile, p, j)
+                for value in transpose_block(builder, block):
+                    store(builder, dtype, value, write_at, side)
+                    write_at = advance(builder, write_at, packing.columns * packing.item)
+            with thin:
+                index = builder.add(packing.start(tile), j_turn)
+                value = load(builder, dtype, packing.read_at(p_turn, index), 1)
+                store(builder, dtype, value, packing.write_at(tile, p_turn, j_turn), 1)
+        columns = integer(packing.columns)
+        turns.limits = [(packing.total, columns), (columns, step), (packing.k_count, step)]
+
+
+def add_function(module: ir.Module, dtype: str, lanes: int) -> ir.Function:
+    """`(c, c_row, sums, sums_row, rows, columns)`: c += sums, rows of adjacent elements."""
     item = ITEM_BYTES[dtype]
 
-    def emit(inner: ir.IRBuilder, values: list[ir.Value]) -> None:
-        start, from_rows, place, to_rows, rows, columns = values
-        whole = inner.and_(columns, integer(-lanes))
-        rest = inner.sub(columns, whole)
-        mask = tail_mask(inner, rest, lanes)
-        ragged = inner.icmp_signed(">", rest, integer(0))
-        size = times(inner, whole, item)
-        with counted_loop(inner, rows) as i:
-            read_at = advance(inner, start, row_offset(inner, from_rows, i))
-            write_at = advance(inner, place, row_offset(inner, to_rows, i))
-            with counted_loop(inner, size, lanes * item) as j:
-                value = load(inner, dtype, advance(inner, read_at, j), lanes)
-                store(inner, dtype, value, advance(inner, write_at, j), lanes)
-            with inner.if_then(ragged):
-                value = load(inner, dtype, advance(inner, read_at, size), lanes, mask)
-                store(inner, dtype, value, advance(inner, write_at, size), lanes, mask)
+    def emit(builder: ir.IRBuilder, values: list[ir.Value]) -> None:
+        c, c_row, sums, sums_row, rows, columns = values
+        with turning_loop(builder, 2) as turns:
+            i, j = turns.indices
+            across = times(builder, j, item)
+            total_at = advance(builder, c, builder.mul(i, c_row), across)
+            sum_at = advance(builder, sums, builder.mul(i, sums_row), across)
+            fits = builder.icmp_signed("<=", builder.add(j, integer(lanes)), columns)
+            step = builder.select(fits, integer(lanes), integer(1))
+            with builder.if_else(fits) as (vector, single):
+                for branch, width in ((vector, lanes), (single, 1)):
+                    with branch:
+                        total = load(builder, dtype, total_at, width)
+                        total = builder.fadd(total, load(builder, dtype, sum_at, width))
+                        store(builder, dtype, total, total_at, width)
+            turns.limits = [(rows, integer(1)), (columns, step)]
 
-    name = f"copy_rows_{dtype}x{lanes}_{_kind(source[1])}{_kind(target[1])}"
-    call_shared(builder, name, [*source, *target, *shape], emit)
-
-
-def copy_panels(
-    builder: ir.IRBuilder,
-    dtype: str,
-    lanes: int,
-    source: tuple[ir.Value, ir.Value],
-    target: ir.Value,
-    shape: tuple[ir.Value, ir.Value, int],
-    last: ir.Value,
-) -> None:
-    """Copy a matrix of adjacent columns into dense panels, one after the other.
-
-    `shape` is (rows, total of the panels' columns, columns of a panel); panel t holds the columns
-    from min(t * columns, last) on. Rows are the outer loop: the source is read along its rows.
-    """
-    columns, item = shape[2], ITEM_BYTES[dtype]
-
-    def emit(inner: ir.IRBuilder, values: list[ir.Value]) -> None:
-        start, from_rows, place, rows, total, final = values
-        deep = times(inner, rows, item)
-        with counted_loop(inner, rows) as i:
-            read_at = advance(inner, start, row_offset(inner, from_rows, i))
-            write_at = advance(inner, place, times(inner, i, columns * item))
-            with counted_loop(inner, total, columns) as t:
-                here = advance(inner, read_at, times(inner, minimum(inner, t, final), item))
-                there = advance(inner, write_at, inner.mul(t, deep))
-                for part in segments(columns, lanes):
-                    mask = None
-                    if part.valid < part.width:
-                        mask = lane_mask(inner, integer((1 << part.valid) - 1), part.width)
-                    offset = part.offset * item
-                    value = load(inner, dtype, advance(inner, here, offset), part.width, mask)
-                    store(inner, dtype, value, advance(inner, there, offset), part.width, mask)
-
-    name = f"copy_panels_{dtype}x{lanes}_{columns}_{_kind(source[1])}"
-    call_shared(builder, name, [*source, target, *shape[:2], last], emit)
+    return internal_function(module, f"add_rows_{dtype}x{lanes}", ADD_ARGUMENTS, emit)
 
 
-def transpose_panel(
-    builder: ir.IRBuilder,
-    dtype: str,
-    vector_bytes: int,
-    source: tuple[ir.Value, ir.Value],
-    target: ir.Value,
-    shape: tuple[ir.Value, ir.Value],
-) -> None:
-    """Write the transpose of (columns, rows) elements, adjacent along rows, as a dense panel.
+def store_function(module: ir.Module, plan: Plan) -> ir.Function:
+    """`(parameters, workspace, frame, c, tile, batch, m, n, m_count, n_count)`: store a tile to C."""
+    item, lanes, dtype = ITEM_BYTES[plan.dtype], plan.lanes, plan.dtype
+    tables = dict(table_maps(plan))
+    unit = plan.c_n.is_unit()
 
-    `source` rows are the columns of the panel; `shape` is (rows, columns) of the panel. Square blocks
-    are transposed in registers; the last block of a side overlaps its neighbour.
-    """
-    item = ITEM_BYTES[dtype]
-    side = min(vector_bytes, 32) // item
+    def emit(builder: ir.IRBuilder, values: list[ir.Value]) -> None:
+        parameters, workspace, _, c, tile, _, m, n, m_count, n_count = values
+        m_offsets, n_offsets = (
+            as_offsets(builder, workspace, read(builder, parameters, f"{name}_map"), name in tables)
+            for name in ("c_m", "c_n")
+        )
+        row = read(builder, parameters, "c_row")
+        with turning_loop(builder, 2) as turns:
+            i, j = turns.indices
+            read_at = advance(builder, tile, builder.mul(i, row), times(builder, j, item))
+            across = offset_at(builder, integer(item) if unit else n_offsets, builder.add(n, j))
+            along = offset_at(builder, m_offsets, builder.add(m, i))
+            write_at = advance(builder, c, along, across)
+            if unit:
+                fits = builder.icmp_signed("<=", builder.add(j, integer(lanes)), n_count)
+                step = builder.select(fits, integer(lanes), integer(1))
+                _copy_vector_or_element(builder, dtype, (read_at, write_at), fits, lanes)
+            else:
+                step = integer(1)
+                store(builder, dtype, load(builder, dtype, read_at, 1), write_at, 1)
+            turns.limits = [(m_count, integer(1)), (n_count, step)]
 
-    def emit(inner: ir.IRBuilder, values: list[ir.Value]) -> None:
-        start, from_rows, place, rows, columns = values
-        square = inner.icmp_signed(">=", minimum(inner, rows, columns), integer(side))
-        last_row = inner.sub(rows, integer(side))
-        last_column = inner.sub(columns, integer(side))
-        step = times(inner, columns, item)
-        with inner.if_else(square) as (blocked, small):
-            with blocked, counted_loop(inner, columns, side) as j_turn:
-                j = minimum(inner, j_turn, last_column)
-                lines = [
-                    advance(inner, start, row_offset(inner, from_rows, inner.add(j, integer(t))))
-                    for t in range(side)
-                ]
-                corner = advance(inner, place, times(inner, j, item))
-                with counted_loop(inner, rows, side) as i_turn:
-                    i = minimum(inner, i_turn, last_row)
-                    along = times(inner, i, item)
-                    block = [load(inner, dtype, advance(inner, line, along), side) for line in lines]
-                    write_at = advance(inner, corner, inner.mul(i, step))
-                    for value in transpose_block(inner, block):
-                        store(inner, dtype, value, write_at, side)
-                        write_at = advance(inner, write_at, step)
-            with small, counted_loop(inner, columns) as j:
-                line = advance(inner, start, row_offset(inner, from_rows, j))
-                column = advance(inner, place, times(inner, j, item))
-                with counted_loop(inner, rows) as i:
-                    value = load(inner, dtype, advance(inner, line, times(inner, i, item)), 1)
-                    store(inner, dtype, value, advance(inner, column, inner.mul(i, step)), 1)
-
-    name = f"transpose_panel_{dtype}x{side}_{_kind(source[1])}"
-    call_shared(builder, name, [*source, target, *shape], emit)
-
-
-def transpose_block(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
-    """Transpose a square block of vectors held in registers, by rounds of two-row shuffles.
-
-    Groups of 16 bytes are transposed by interleaving, which is one instruction a shuffle on x86 and
-    Arm; whole groups are then exchanged.
-    """
-    side = len(rows)
-    distance = 1
-    if side >= 4 and isinstance(rows[0].type.element, ir.FloatType):
-        rows = _transpose_fours(builder, rows)
-        distance = 4
-    while distance < side:
-        low, high = [], []
-        for lane in range(side):
-            upper = lane & distance
-            other = side if upper else 0
-            low.append(lane - upper + other)
-            high.append(lane - upper + distance + other)
-        mixed = list(rows)
-        for first in range(side):
-            if not first & distance:
-                pair = rows[first], rows[first + distance]
-                mixed[first] = _shuffle(builder, pair, low)
-                mixed[first + distance] = _shuffle(builder, pair, high)
-        rows = mixed
-        distance *= 2
-    return rows
-
-
-def _transpose_fours(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
-    """Transpose every 4x4 block of f32 within its 16 bytes."""
-    side = len(rows)
-    fours = range(0, side, 4)
-    ones = [g + t + other for g in fours for t in (0, 1) for other in (0, side)]
-    twos = [g + t + other for g in fours for other in (0, side) for t in (0, 1)]
-    result = []
-    for g in fours:
-        r0, r1, r2, r3 = rows[g : g + 4]
-        for shift in (0, 2):
-            lanes = [lane + shift for lane in ones]
-            pair = _shuffle(builder, (r0, r1), lanes), _shuffle(builder, (r2, r3), lanes)
-            result.append(_shuffle(builder, pair, twos))
-            result.append(_shuffle(builder, pair, [lane + 2 for lane in twos]))
-    return result
-
-
-def _shuffle(
-    builder: ir.IRBuilder, pair: tuple[ir.Value, ir.Value], lanes: list[int]
-) -> ir.Value:
-    return builder.shuffle_vector(*pair, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))
-
-
-def copy_elements(
-    builder: ir.IRBuilder,
-    dtype: str,
-    source: tuple[ir.Value, ir.Value, ir.Value],
-    target: tuple[ir.Value, ir.Value, ir.Value],
-    shape: tuple[ir.Value, ir.Value],
-) -> None:
-    """Copy element by element between (pointer, rows, columns) sides."""
-
-    def emit(inner: ir.IRBuilder, values: list[ir.Value]) -> None:
-        start, from_rows, from_columns, place, to_rows, to_columns, rows, columns = values
-        with counted_loop(inner, rows) as i:
-            read_at = advance(inner, start, row_offset(inner, from_rows, i))
-            write_at = advance(inner, place, row_offset(inner, to_rows, i))
-            with counted_loop(inner, columns) as j:
-                here = advance(inner, read_at, row_offset(inner, from_columns, j))
-                there = advance(inner, write_at, row_offset(inner, to_columns, j))
-                store(inner, dtype, load(inner, dtype, here, 1), there, 1)
-
-    arguments = [*source, *target, *shape]
-    kinds = "".join(_kind(arguments[i]) for i in (1, 2, 4, 5))
-    call_shared(builder, f"copy_elements_{dtype}_{kinds}", arguments, emit)
+    kinds = "".join("t" if name in tables else "s" for name in ("c_m", "c_n"))
+    name = f"store_{'rows' if unit else 'elements'}_{dtype}x{lanes}_{kinds}"
+    return internal_function(module, name, FINISH_ARGUMENTS, emit)

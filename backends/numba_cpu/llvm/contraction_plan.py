@@ -15,9 +15,12 @@ _CACHE_WAY_BYTES = 4096
 _B_BLOCK_BYTES = 1 << 19
 _BUFFER_BYTES = 1 << 20
 _GROUP_BYTES = 512
-_TILE_OVERHEAD = 40.0
-_NEW_SHAPE = 1.04
-_USUAL_ROWS = 8
+_TILE_OVERHEAD = 30.0
+_LATENCY = 4.0
+_STREAM_BYTES = 14.0
+_NEW_SHAPE = 1.08
+_USUAL_TILE = {64: (6, 4), 32: (6, 2), 16: (8, 3)}
+_NEW_TAIL = 1.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +89,12 @@ class Segment:
 class Plan:
     """All static decisions about one contraction, after the roles of A and B may have been swapped.
 
-    `a_layout` is "direct", "rows" (packed [row][k]) or "columns" (packed [k][row]); `b_layout` is
-    "direct", "copy", "transpose" or "gather" (packed [k][column] per tile); `buffered` says that
-    finished tiles lie in scratch memory instead of C. Row tile t starts at row min(t * rows, m - rows):
-    the last one overlaps its neighbour. `block_tiles` column tiles make a block; `row_block` row tiles
-    share the buffer, `group` row tiles are packed together; `masked` lets the full-width micro-kernel
-    do the last, narrower column tile too.
+    `a_layout` and `b_layout` are "direct" or, for packed panels of (k, row) and (k, column) order, how
+    they are packed: "copy", "transpose" or "elements"; "rows" packs A in (row, k) order. `buffered` says that finished tiles lie in
+    scratch memory instead of C. Row tile t starts at row min(t * rows, m - rows): the last one overlaps
+    its neighbour. `block_tiles` column tiles make a block; `row_block` row tiles share the buffer,
+    `group` row tiles are packed together; `buffer_row` and `sums_row` are row strides of scratch tiles; `masked` lets the full-width micro-kernel do the last,
+    narrower column tile too.
     """
 
     dtype: str
@@ -117,6 +120,7 @@ class Plan:
     b_layout: str
     buffered: bool
     buffer_row: int
+    sums_row: int
 
     @property
     def panel(self) -> int:
@@ -157,12 +161,15 @@ class Scratch:
     a: int
     b: int
     buffer: int
-    spare: int
+    sums: int
     total: int
 
 
 def packed_row(dtype: str) -> int:
-    """Row stride of a packed [row][k] panel: a panel plus a cache line, so that rows use other cache sets."""
+    """Row stride of a panel of A packed by rows: a cache line more than a panel of k is long.
+
+    So its rows lie in different sets of the cache.
+    """
     return PANEL_LENGTH[dtype] + _ALIGNMENT // ITEM_BYTES[dtype]
 
 
@@ -237,7 +244,8 @@ def _tile_cycles(rows: int, columns: int, k: int, lanes: int, vector_bytes: int)
     full = 1.0 if vector_bytes == 64 else 0.5
     arithmetic = rows * sum(full if 2 * part.width > lanes else 0.5 for part in parts)
     loads = 0.5 * rows + sum(full if part.width == lanes else 0.5 for part in parts)
-    step = max(arithmetic, loads, 4.0) + 0.02 * (rows + len(parts))
+    stream = columns / lanes * vector_bytes / _STREAM_BYTES
+    step = max(arithmetic, loads, stream, _LATENCY) + 0.1 * rows / len(parts)
     return k * step + _TILE_OVERHEAD + 2.0 * rows * len(parts)
 
 
@@ -248,6 +256,7 @@ def choose_tile(m: int, n: int, k: int, lanes: int, vector_bytes: int) -> tuple[
     to use too, and so to share, are preferred by a few per cent.
     """
     registers = 16 if vector_bytes == 32 else 32
+    usual = _USUAL_TILE[vector_bytes]
     best: tuple[float, int, int, bool] | None = None
     for vectors in range(1, 9):
         columns = min(vectors * lanes, n)
@@ -255,16 +264,14 @@ def choose_tile(m: int, n: int, k: int, lanes: int, vector_bytes: int) -> tuple[
             break
         for rows in range(1, min(m, (registers - 1 - vectors) // vectors) + 1):
             full = _tile_cycles(rows, columns, k, lanes, vector_bytes)
-            rest = n % columns
-            options = [(full, True)] if takes_mask(columns, lanes, vector_bytes) else []
-            if rest:
-                own = _tile_cycles(rows, rest, k, lanes, vector_bytes)
-                options.append((own * _NEW_SHAPE, False))
-            else:
-                options.append((0.0, False))
+            options = [(full, takes_mask(columns, lanes, vector_bytes))]
+            if n % columns:
+                tail = _tile_cycles(rows, n % columns, k, lanes, vector_bytes)
+                options = [(tail, False)] + options * options[0][1]
             for tail, masked in options:
-                time = (full * (n // columns) + (tail if rest else 0.0)) * -(-m // rows)
-                time *= 1.0 if rows == _USUAL_ROWS and vectors == 2 else _NEW_SHAPE
+                time = (full * (n // columns) + tail * (n % columns > 0)) * -(-m // rows)
+                time *= 1.0 if (rows, vectors) == usual else _NEW_SHAPE
+                time *= 1.0 if masked or n % columns == 0 else _NEW_TAIL
                 if best is None or time < best[0]:
                     best = (time, rows, columns, masked)
     assert best is not None
@@ -281,22 +288,27 @@ def _aliases(stride: int, rows: int, item: int) -> bool:
     return rows > 4 * sets
 
 
+def _packing(index_map: IndexMap, k_map: IndexMap) -> str:
+    """How a panel is packed: along adjacent indices, across adjacent k, or element by element."""
+    if index_map.is_unit():
+        return "copy"
+    return "transpose" if k_map.is_unit() else "elements"
+
+
 def _layout_of_a(a_m: IndexMap, a_k: IndexMap, rows: int, column_tiles: int, item: int) -> str:
     if a_m.linear and a_k.linear:
         crowded = _aliases(a_m.stride, rows, item)
         near = abs(a_k.stride) * item <= 1024 and abs(a_m.stride) * item <= 1 << 14
         if column_tiles <= 2 or (near and not crowded):
             return "direct"
-    return "columns" if a_m.is_unit() else "rows"
+    return "rows" if a_k.is_unit() else _packing(a_m, a_k)
 
 
 def _layout_of_b(b_k: IndexMap, b_n: IndexMap, row_tiles: int, item: int) -> str:
-    if b_n.is_unit():
-        few = row_tiles <= 2 or (row_tiles <= 8 and b_k.linear and abs(b_k.stride) * item <= 1024)
-        if b_k.linear and few:
-            return "direct"
-        return "copy"
-    return "transpose" if b_k.is_unit() else "gather"
+    near = row_tiles <= 8 and abs(b_k.stride) * item <= 1024
+    if b_n.is_unit() and b_k.linear and (row_tiles <= 2 or near):
+        return "direct"
+    return _packing(b_n, b_k)
 
 
 def make_plan(spec: ContractionSpec, vector_bytes: int, epilogue: bool) -> Plan:
@@ -317,23 +329,24 @@ def make_plan(spec: ContractionSpec, vector_bytes: int, epilogue: bool) -> Plan:
     if buffered:
         block_tiles = min(block_tiles, max(1, (1 << 14) // (rows * columns * item)))
     block_tiles = max(1, min(block_tiles, n // columns))
-    buffer_row = -(-(block_tiles * columns + n % columns) // lanes) * lanes
-    if _aliases(buffer_row, rows, item):
-        buffer_row += _ALIGNMENT // item
-    a_layout = _layout_of_a(a_m, a_k, rows, -(-n // columns), item)
+    width = -(-(block_tiles * columns + n % columns) // lanes) * lanes
+    if _aliases(width, rows, item):
+        width += _ALIGNMENT // item
+    a_layout = _layout_of_a(a_m, a_k, rows, -(-n // columns), item) if k else "direct"
+    b_layout = _layout_of_b(b_k, b_n, -(-m // rows), item) if k else "direct"
     group = 1
-    while a_layout == "columns" and group * rows * item < _GROUP_BYTES:
+    while a_layout == "copy" and group * rows * item < _GROUP_BYTES:
         group *= 2
     row_tiles = -(-m // rows)
     row_block = row_tiles
     if buffered and k > depth:
-        row_block = min(row_tiles, max(1, _BUFFER_BYTES // (buffer_row * item * rows)))
+        row_block = min(row_tiles, max(1, _BUFFER_BYTES // (width * item * rows)))
     return Plan(
         dtype=spec.dtype, lanes=lanes, swapped=swapped, m=m, n=n, k=k,
         batch=merge_batch(spec.batch), a_m=a_m, a_k=a_k, b_k=b_k, b_n=b_n, c_m=c_m, c_n=c_n,
         rows=rows, columns=columns, masked=masked, block_tiles=block_tiles,
         row_block=row_block, group=group, a_layout=a_layout,
-        b_layout=_layout_of_b(b_k, b_n, row_tiles, item), buffered=buffered, buffer_row=buffer_row,
+        b_layout=b_layout, buffered=buffered, buffer_row=width, sums_row=width,
     )  # fmt: skip
 
 
@@ -350,12 +363,11 @@ def table_maps(plan: Plan) -> tuple[tuple[str, IndexMap], ...]:
             needed.append((name, index_map))
 
     if plan.a_layout != "direct":
-        along = plan.a_layout == "columns"
-        need("a_m", plan.a_m, not along and not plan.a_k.is_unit())
-        need("a_k", plan.a_k, not along and not plan.a_k.is_unit())
+        need("a_m", plan.a_m, plan.a_layout == "elements")
+        need("a_k", plan.a_k, plan.a_layout == "elements")
     if plan.b_layout != "direct":
-        need("b_k", plan.b_k, plan.b_layout == "gather")
-        need("b_n", plan.b_n, plan.b_layout == "gather")
+        need("b_k", plan.b_k, plan.b_layout == "elements")
+        need("b_n", plan.b_n, plan.b_layout == "elements")
     if plan.buffered:
         scattered = not plan.c_n.is_unit()
         need("c_m", plan.c_m, scattered)
@@ -378,11 +390,11 @@ def make_scratch(plan: Plan) -> Scratch:
         return offset
 
     tables = tuple((name, take(8 * index_map.extent)) for name, index_map in table_maps(plan))
-    a_row = {"direct": 0, "rows": packed_row(plan.dtype), "columns": depth * plan.group}
-    a = take(a_row[plan.a_layout] * plan.rows * item)
-    width = plan.block_columns + plan.tail
+    a_row = packed_row(plan.dtype) if plan.a_layout == "rows" else depth * plan.group
+    a = take(0 if plan.a_layout == "direct" else a_row * plan.rows * item)
+    width = plan.block_columns + (plan.columns if plan.tail else 0)
     b = take(0 if plan.b_layout == "direct" else depth * width * item)
     height = plan.rows * (plan.row_block if plan.panels > 1 else 1)
     buffer = take(height * plan.buffer_row * item if plan.buffered else 0)
-    spare = take(plan.columns * item if plan.panels > 1 and plan.m % plan.rows else 0)
-    return Scratch(tables, a, b, buffer, spare, total)
+    sums = take(plan.rows * plan.sums_row * item if plan.panels > 1 else 0)
+    return Scratch(tables, a, b, buffer, sums, total)

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from llvmlite import ir
-
 from irgrad.backends.numba_cpu.llvm.contraction_emit import (
     BYTES,
     I64,
@@ -22,17 +20,18 @@ from irgrad.backends.numba_cpu.llvm.contraction_emit import (
 )
 from irgrad.backends.numba_cpu.llvm.contraction_params import read
 from irgrad.backends.numba_cpu.llvm.contraction_plan import ITEM_BYTES, Segment, segments
+from llvmlite import ir
 
 _CHAINS_PER_TURN = 12
 _ROWS_PER_POINTER = 3
-KERNEL_ARGUMENTS = [INTEGERS, BYTES, BYTES, BYTES, I64, INTEGERS, I64, BYTES]
+KERNEL_ARGUMENTS = [INTEGERS, BYTES, BYTES, BYTES, I64, I64, INTEGERS]
 
 
 @dataclass(frozen=True, slots=True)
 class MicroTile:
     """Shape of a micro-kernel; contractions that use equal ones share one function of the module.
 
-    `masked` leaves the number of columns that exist to run time. `adds` is for sums of several panels.
+    `masked` leaves the number of columns that exist to run time. `empty` is for sums of nothing.
     """
 
     dtype: str
@@ -40,12 +39,12 @@ class MicroTile:
     rows: int
     columns: int
     masked: bool
-    adds: bool
+    empty: bool
 
     @property
     def name(self) -> str:
         """The function's name in the module."""
-        more = "_masked" * self.masked + "_add" * self.adds
+        more = "_masked" * self.masked + "_empty" * self.empty
         return f"tile_{self.dtype}x{self.lanes}_{self.rows}x{self.columns}{more}"
 
     @property
@@ -67,28 +66,21 @@ class _Frame:
 
 
 def micro_kernel(module: ir.Module, tile: MicroTile) -> ir.Function:
-    """The internal function `(parameters, a, b, c, k, shape, again, spare)` that computes one tile.
+    """The internal function `(parameters, a, b, c, c_row, k, shape)` that computes one tile.
 
-    Element (i, p) of A lies at i * a_row + p * a_step, row i of C at i * c_row (parameters). `shape`
+    Element (i, p) of A lies at i * a_row + p * a_step (parameters), row i of C at i * c_row. `shape`
     points to the step between rows of B, whose columns are adjacent, and to the mask of the columns
-    that exist. Every sum is one chain of fused multiply-adds over p = 0 .. k-1 that starts from 0.
-    Where the tile adds: `again` is negative in the first panel; later the sums are added to what C
-    holds, except that the first `again` rows are left alone and go to the scratch row `spare`.
+    that exist. Every sum is one chain of fused multiply-adds over p = 0 .. k-1 that starts from 0;
+    k >= 1 unless the tile is an empty one.
     """
 
     def emit(builder: ir.IRBuilder, values: list[ir.Value]) -> None:
-        parameters, a, b, c, k, shape, again, spare = values
+        parameters, a, b, c, c_row, k, shape = values
         bits = builder.load(advance(builder, shape, 1)) if tile.masked else None
-        frame = _Frame(
-            builder,
-            tile,
-            [_part_mask(builder, part, bits) for part in tile.parts],
-            read(builder, parameters, "a_row"),
-            read(builder, parameters, "a_step"),
-            builder.load(shape),
-        )
-        sums = _sums(frame, a, b, k)
-        _store_sums(frame, c, read(builder, parameters, "c_row"), sums, (again, spare))
+        masks = [_part_mask(builder, part, bits) for part in tile.parts]
+        strides = (read(builder, parameters, name) for name in ("a_row", "a_step"))
+        frame = _Frame(builder, tile, masks, *strides, builder.load(shape))
+        _store_sums(frame, c, c_row, _sums(frame, a, b, k))
 
     return internal_function(module, tile.name, KERNEL_ARGUMENTS, emit)
 
@@ -111,43 +103,60 @@ def _sums(frame: _Frame, a: ir.Value, b: ir.Value, k: ir.Value) -> list[ir.Value
     ]
     starts = {part.width: zero(builder, tile.dtype, part.width) for part in tile.parts}
     sums = [starts[part.width] for part in tile.parts] * tile.rows
+    if tile.empty:
+        return sums
     state = [b, *pointers, *sums]
     unroll = min(4, max(1, _CHAINS_PER_TURN // len(sums)))
     if unroll > 1:
-        state = _chain_loop(frame, builder.udiv(k, integer(unroll)), unroll, state)
-        k = builder.urem(k, integer(unroll))
-    return _chain_loop(frame, k, 1, state)[1 + len(pointers) :]
+        state = _guarded_loop(frame, builder.udiv(k, integer(unroll)), unroll, state)
+        state = _guarded_loop(frame, builder.urem(k, integer(unroll)), 1, state)
+    else:
+        state = _chain_loop(frame, k, 1, state)
+    return state[1 + len(pointers) :]
+
+
+def _guarded_loop(
+    frame: _Frame, turns: ir.Value, unroll: int, state: list[ir.Value]
+) -> list[ir.Value]:
+    """A chain loop that may turn zero times."""
+    builder = frame.builder
+    before = builder.block
+    with builder.if_then(builder.icmp_signed(">", turns, integer(0))):
+        after = _chain_loop(frame, turns, unroll, state)
+        inside = builder.block
+    merged = []
+    for old, new in zip(state, after):
+        phi = builder.phi(old.type)
+        phi.add_incoming(old, before)
+        phi.add_incoming(new, inside)
+        merged.append(phi)
+    return merged
 
 
 def _chain_loop(
     frame: _Frame, turns: ir.Value, unroll: int, state: list[ir.Value]
 ) -> list[ir.Value]:
-    """Run `turns` times `unroll` steps of k; `state` is (b, pointers into A, sums)."""
+    """Run `turns` >= 1 times `unroll` steps of k; `state` is (b, pointers into A, sums)."""
     builder = frame.builder
     before = builder.block
-    head = builder.append_basic_block("chain")
-    body = builder.append_basic_block("step")
+    body = builder.append_basic_block("chain")
     done = builder.append_basic_block("chained")
-    builder.branch(head)
-    builder.position_at_end(head)
-    left = builder.phi(I64)
-    left.add_incoming(turns, before)
+    builder.branch(body)
+    builder.position_at_end(body)
     carried = []
-    for value in state:
+    for value in [turns, *state]:
         phi = builder.phi(value.type)
         phi.add_incoming(value, before)
         carried.append(phi)
-    builder.cbranch(builder.icmp_signed(">", left, integer(0)), body, done)
-    builder.position_at_end(body)
-    after = list(carried)
+    after = carried[1:]
     for _ in range(unroll):
         after = _step(frame, after)
-    for phi, value in zip(carried, after):
+    left = builder.sub(carried[0], integer(1))
+    for phi, value in zip(carried, [left, *after]):
         phi.add_incoming(value, body)
-    left.add_incoming(builder.sub(left, integer(1)), body)
-    keep_rolled(builder.branch(head))
+    keep_rolled(builder.cbranch(builder.icmp_signed(">", left, integer(0)), body, done))
     builder.position_at_end(done)
-    return carried
+    return after
 
 
 def _step(frame: _Frame, state: list[ir.Value]) -> list[ir.Value]:
@@ -174,48 +183,14 @@ def _step(frame: _Frame, state: list[ir.Value]) -> list[ir.Value]:
     return [advance(builder, b, frame.b_step), *after, *updated]
 
 
-def _store_sums(
-    frame: _Frame,
-    c: ir.Value,
-    c_row: ir.Value,
-    sums: list[ir.Value],
-    state: tuple[ir.Value, ir.Value],
-) -> None:
-    """Write the tile, or add it to the totals of earlier panels."""
+def _store_sums(frame: _Frame, c: ir.Value, c_row: ir.Value, sums: list[ir.Value]) -> None:
+    """Write the tile."""
     builder, tile = frame.builder, frame.tile
-    again, spare = state
     item = ITEM_BYTES[tile.dtype]
-    parts = tile.parts
-    filters = _total_filters(builder, tile, again) if tile.adds else {}
-    row = c
+    values = iter(sums)
     for i in range(tile.rows):
-        target = row
-        if tile.adds:
-            target = builder.select(builder.icmp_signed("<", integer(i), again), spare, row)
-        for j, (part, mask) in enumerate(zip(parts, frame.masks)):
-            place = advance(builder, target, part.offset * item)
-            value = sums[i * len(parts) + j]
-            if tile.adds:
-                keep, fill = filters[part.width]
-                total = load(builder, tile.dtype, place, part.width, mask)
-                bits = builder.and_(builder.bitcast(total, keep.type), keep)
-                total = builder.bitcast(builder.or_(bits, fill), value.type)
-                value = builder.fadd(total, value)
-            store(builder, tile.dtype, value, place, part.width, mask)
-        row = advance(builder, row, c_row)
-
-
-def _total_filters(
-    builder: ir.IRBuilder, tile: MicroTile, again: ir.Value
-) -> dict[int, tuple[ir.Value, ir.Value]]:
-    """Bit patterns (and, or) by vector width that keep what C holds, or turn it into -0.0.
-
-    Adding -0.0 leaves every value as it is, so that one piece of code serves all panels.
-    """
-    size = 8 * ITEM_BYTES[tile.dtype]
-    keep = builder.sext(builder.icmp_signed(">=", again, integer(0)), ir.IntType(size))
-    fill = builder.and_(builder.not_(keep), ir.Constant(keep.type, -1 << (size - 1)))
-    return {
-        width: (broadcast(builder, keep, width), broadcast(builder, fill, width))
-        for width in sorted({part.width for part in tile.parts})
-    }
+        for part, mask in zip(tile.parts, frame.masks):
+            place = advance(builder, c, part.offset * item)
+            store(builder, tile.dtype, next(values), place, part.width, mask)
+        if i + 1 < tile.rows:
+            c = advance(builder, c, c_row)

@@ -12,13 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from llvmlite import ir
-
 from irgrad.backends.numba_cpu.llvm.checks import emit_check
 from irgrad.backends.numba_cpu.llvm.scalars import combine, emit_primitive
 from irgrad.backends.numba_cpu.llvm.schedule import substitute
 from irgrad.backends.numba_cpu.llvm.vectors import (
     I32,
+    POINTER,
     constant,
     element_pointer,
     gather,
@@ -30,6 +29,8 @@ from irgrad.backends.numba_cpu.llvm.vectors import (
     splat,
     store_lanes,
 )
+from llvmlite import ir
+
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.ir import (
     Accumulate,
@@ -152,6 +153,7 @@ class KernelEmitter:
         assert self.stack is not None
         pointer = self.stack.alloca(ir.ArrayType(element, count))
         pointer.align = 64
+        pointer.type = POINTER  # llvmlite types it by its element
         return pointer
 
     def emit(self, scope: Scope, body: tuple[Statement, ...]) -> None:

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from llvmlite import ir
-
 from irgrad.backends.numba_cpu.llvm.checks import status_of
 from irgrad.backends.numba_cpu.llvm.function import (
     kernel_function,
@@ -19,6 +17,8 @@ from irgrad.backends.numba_cpu.llvm.function import (
     needs_context,
 )
 from irgrad.backends.numba_cpu.llvm.vectors import I8, I32, POINTER, integer
+from llvmlite import ir
+
 from irgrad.kernel.ir import Kernel
 from irgrad.kernel.program import Program, Slot
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from llvmlite import ir
-
 from irgrad.backends.numba_cpu.llvm.contract import contract_workspace, emit_contract
 from irgrad.backends.numba_cpu.llvm.emit import KernelEmitter, Scope, scalar_dtypes
 from irgrad.backends.numba_cpu.llvm.loops import emit_loop
 from irgrad.backends.numba_cpu.llvm.vectors import POINTER, VOID
+from llvmlite import ir
+
 from irgrad.kernel.ir import Check, Contract, Kernel, walk
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from llvmlite import ir
-
 from irgrad.backends.numba_cpu.llvm.emit import Group, KernelEmitter, Scope
 from irgrad.backends.numba_cpu.llvm.reductions import (
     define_results,
@@ -14,6 +12,8 @@ from irgrad.backends.numba_cpu.llvm.reductions import (
 from irgrad.backends.numba_cpu.llvm.schedule import LoopPlan, cost, plan_loop
 from irgrad.backends.numba_cpu.llvm.structure import CountedLoop
 from irgrad.backends.numba_cpu.llvm.vectors import first_lanes
+from llvmlite import ir
+
 from irgrad.kernel.ir import For, Reduce, Statement
 
 STRAIGHT_GROUPS = 4

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llvmlite import ir
-
 from irgrad.backends.numba_cpu.llvm.emit import Group, KernelEmitter, Scope
 from irgrad.backends.numba_cpu.llvm.scalars import combine, neutral
 from irgrad.backends.numba_cpu.llvm.schedule import cost
@@ -31,6 +29,8 @@ from irgrad.backends.numba_cpu.llvm.vectors import (
     store_lanes,
     vector_of,
 )
+from llvmlite import ir
+
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.ir import Reduce, Reduction
 from irgrad.kernel.ir import lanes as logical_lanes

@@ -6,9 +6,18 @@ quotient comes from the exact remainder, as in NumPy and Python.
 
 from __future__ import annotations
 
+import math
+
+from irgrad.backends.numba_cpu.llvm.vector_math_builder import FORMATS, Lanes, Vec
+from irgrad.backends.numba_cpu.llvm.vectors import (
+    call_lanes,
+    constant,
+    intrinsic,
+    suffix,
+    value_type,
+)
 from llvmlite import ir
 
-from irgrad.backends.numba_cpu.llvm.vectors import constant, intrinsic, suffix
 from irgrad.ir.types import DTYPES
 
 
@@ -66,8 +75,8 @@ def _signs_differ(
 def float_remainder(
     builder: ir.IRBuilder, dtype: str, lanes: int, a: ir.Value, b: ir.Value
 ) -> ir.Value:
-    """fmod moved to the divisor's sign; NaN for a divisor of 0, and a zero has the divisor's sign."""
-    rest = builder.frem(a, b)
+    """a - b * floor(a / b), exact; NaN for a divisor of 0, and a zero has the divisor's sign."""
+    rest = _truncated_remainder(builder, dtype, lanes, a, b)
     moved, _ = _move_to_divisor(builder, dtype, lanes, rest, b)
     return moved
 
@@ -77,7 +86,7 @@ def float_floor_divide(
 ) -> ir.Value:
     """(a - remainder) / b, rounded to the nearest integer; a / b for a divisor of 0."""
     zero, one = constant(dtype, 0, lanes), constant(dtype, 1, lanes)
-    rest = builder.frem(a, b)
+    rest = _truncated_remainder(builder, dtype, lanes, a, b)
     plain = builder.fdiv(a, b)
     _, moves = _move_to_divisor(builder, dtype, lanes, rest, b)
     quotient = builder.fdiv(builder.fsub(a, rest), b)
@@ -109,3 +118,69 @@ def _move_to_divisor(
 def _call(builder: ir.IRBuilder, name: str, *operands: ir.Value) -> ir.Value:
     kind = operands[-1].type
     return intrinsic(builder, f"{name}.{suffix(kind)}", kind, operands)
+
+
+def _truncated_remainder(
+    builder: ir.IRBuilder, dtype: str, lanes: int, a: ir.Value, b: ir.Value
+) -> ir.Value:
+    """The exact remainder with the sign of `a` (C's fmod), by one function of the module."""
+    module = builder.module
+    symbol = f"irg_fmod_v{lanes}{dtype}"
+    function = module.globals.get(symbol)
+    if function is None:
+        kind = ir.VectorType(value_type(dtype, 1), lanes)
+        function = ir.Function(module, ir.FunctionType(kind, [kind, kind]), symbol)
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        function.attributes.add("nounwind")
+        inner = ir.IRBuilder(function.append_basic_block("entry"))
+        m = Lanes(module, inner, FORMATS[dtype], lanes)
+        inner.ret(_fmod(m, *(Vec(m, x) for x in function.args)).value)
+    return call_lanes(builder, function, [a, b])
+
+
+def _fmod(m: Lanes, a: Vec, b: Vec) -> Vec:
+    """Long division in steps of as many bits as a quotient is exact in.
+
+    x and y are |a| and |b|. A step takes y times the power of two that makes the quotient fit; both
+    are scaled up once x is below 1, so that this multiple is a normal number.
+    """
+    builder = m.builder
+    divides = m.abs(b) > 0.0
+    starts = m.abs(a), m.select(divides, m.abs(b), math.nan), m.constant(1.0)
+    before = builder.block
+    head, step, done = (builder.append_basic_block(n) for n in ("head", "step", "done"))
+    builder.branch(head)
+    builder.position_at_end(head)
+    x, y, scale = (Vec(m, builder.phi(v.value.type)) for v in starts)
+    builder.cbranch(m.any(x >= y), step, done)
+    builder.position_at_end(step)
+    following = _division_step(m, x, y, scale)
+    builder.branch(head)
+    for phi, start, value in zip((x, y, scale), starts, following, strict=True):
+        phi.value.add_incoming(start.value, before)
+        phi.value.add_incoming(value.value, step)
+    builder.position_at_end(done)
+    rest = m.select(divides, x / scale, math.nan)
+    return m.flip_sign(m.abs(rest), m.sign(a))
+
+
+def _division_step(m: Lanes, x: Vec, y: Vec, scale: Vec) -> tuple[Vec, Vec, Vec]:
+    """(x less a multiple of y, y, scale) in the lanes where x >= y."""
+    fraction = m.fmt.fraction
+    up = 2.0 ** (fraction + 2)
+    grows = m.select(x < 1.0, 1.0, 0.0) * m.select(scale < 2.0, 1.0, 0.0) > 0.0
+    x, y, scale = (m.select(grows, v * up, v) for v in (x, y, scale))
+    tiny = y < m.fmt.smallest_normal
+    normal = m.select(tiny, y * up, y)
+    exponent = m.bits(normal) >> fraction
+    exponent = m.select(tiny, exponent - (fraction + 2), exponent)
+    bits = fraction - 2
+    top = m.bits(x) >> fraction
+    mantissa = m.bits(normal) & ((1 << fraction) - 1)
+    multiple = m.real(mantissa | ((top - bits) << fraction))
+    divisor = m.select(top - exponent > bits, multiple, y)
+    quotient = Vec(m, _call(m.builder, "llvm.trunc", (x / divisor).value))
+    rest = m.fma(-quotient, divisor, x)
+    rest = m.select(rest < 0.0, rest + divisor, rest)
+    return m.select(x >= y, rest, x), y, scale

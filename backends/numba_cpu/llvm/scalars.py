@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from llvmlite import ir
-
 from irgrad.backends.numba_cpu.llvm.scalar_division import (
     float_floor_divide,
     float_remainder,
@@ -20,13 +18,15 @@ from irgrad.backends.numba_cpu.llvm.scalar_division import (
 )
 from irgrad.backends.numba_cpu.llvm.vector_math import FUNCTIONS, math_function
 from irgrad.backends.numba_cpu.llvm.vectors import (
-    I32,
     any_lane,
+    call_lanes,
     constant,
     intrinsic,
     suffix,
     value_type,
 )
+from llvmlite import ir
+
 from irgrad.errors import LoweringError
 from irgrad.ir.types import DTYPES
 
@@ -124,15 +124,8 @@ def _float_intrinsic(site: Site, name: str, operands: list[ir.Value]) -> ir.Valu
 
 
 def _math(site: Site, name: str, operands: list[ir.Value]) -> ir.Value:
-    builder = site.builder
-    function = math_function(builder.module, name, site.operand_dtype, site.lanes)
-    if site.lanes > 1:
-        return builder.call(function, operands)
-    zero = ir.Constant(I32, 0)
-    single = ir.VectorType(operands[0].type, 1)
-    blank = ir.Constant(single, ir.Undefined)
-    vectors = [builder.insert_element(blank, x, zero) for x in operands]
-    return builder.extract_element(builder.call(function, vectors), zero)
+    function = math_function(site.builder.module, name, site.operand_dtype, site.lanes)
+    return call_lanes(site.builder, function, operands)
 
 
 # -- arithmetic --------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from irgrad.backends.numba_cpu.llvm.vector_math import FUNCTIONS
+
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.ir import (
     Accumulate,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llvmlite import ir
-
 from irgrad.backends.numba_cpu.llvm.vectors import I64, integer
+from llvmlite import ir
 
 
 class CountedLoop:

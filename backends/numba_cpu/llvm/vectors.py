@@ -153,6 +153,18 @@ def intrinsic(
     return builder.call(function, list(arguments))
 
 
+def call_lanes(
+    builder: ir.IRBuilder, function: ir.Function, operands: Sequence[ir.Value]
+) -> ir.Value:
+    """Call a function of vectors; scalars go in and come out as vectors of one lane."""
+    if isinstance(operands[0].type, ir.VectorType):
+        return builder.call(function, list(operands))
+    zero = ir.Constant(I32, 0)
+    blank = ir.Constant(ir.VectorType(operands[0].type, 1), ir.Undefined)
+    vectors = [builder.insert_element(blank, x, zero) for x in operands]
+    return builder.extract_element(builder.call(function, vectors), zero)
+
+
 # -- memory ------------------------------------------------------------------------------------------
 
 
@@ -178,12 +190,14 @@ def _zero(kind: ir.Type) -> ir.Constant:
 def element_pointer(
     builder: ir.IRBuilder, dtype: str, pointer: ir.Value, offset: ir.Value | int
 ) -> ir.Value:
-    """`pointer + offset` elements."""
+    """`pointer + offset` elements, as an opaque pointer."""
     if isinstance(offset, int):
-        if offset == 0:
+        if offset == 0 and pointer.type.is_opaque:
             return pointer
         offset = integer(offset)
-    return builder.gep(pointer, [offset], inbounds=True, source_etype=memory_type(dtype, 1))
+    result = builder.gep(pointer, [offset], inbounds=True, source_etype=memory_type(dtype, 1))
+    result.type = POINTER
+    return result
 
 
 def load_lanes(

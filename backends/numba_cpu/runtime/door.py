@@ -14,7 +14,7 @@ import ctypes
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -98,7 +98,7 @@ def lock_functions() -> tuple[int, int]:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def load_door() -> Door:
     """The door of this process, compiled at the first call."""
     import llvmlite.binding as llvm

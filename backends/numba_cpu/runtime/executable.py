@@ -32,11 +32,12 @@ SHORT_WORK = 1 << 14  # flops and bytes of a call that ends before another threa
 class Code:
     """Loaded machine code.
 
-    address: of the entry. source: the text of a kernel in a form ("llvm", "asm"). seconds: compile
-    time by phase. owner: what keeps the code in memory.
+    address: of the entry. data: the object file. source: the text of a kernel in a form ("llvm",
+    "asm"). seconds: compile time by phase. owner: what keeps the code in memory.
     """
 
     address: int
+    data: bytes
     source: Callable[[str, str], str]
     seconds: Mapping[str, float]
     owner: object
@@ -75,6 +76,10 @@ class Executable:
         """Where each result comes from; the same for all arguments, as shapes are fixed."""
         return self._program.results
 
+    def object_file(self) -> bytes:
+        """The object file that was loaded."""
+        return self._code.data
+
     def source(self, form: str, kernel: str) -> str:
         """The code of one kernel, as LLVM or assembly text."""
         if form not in ("llvm", "asm"):
@@ -91,8 +96,8 @@ class Executable:
         )
         address = table.__array_interface__["data"][0]
         types, select = _output_types(self._program), self._selection()
-        free, limit, empty, arena_bytes = self._pool.free, self._pool.limit, np.empty, self.arena_bytes
-        take, give, keep = free.pop, free.append, (table, self)
+        free, limit, arena_bytes = self._pool.free, self._pool.limit, self.arena_bytes
+        empty, take, give, keep = np.empty, free.pop, free.append, (table, self)
 
         def call(arguments: tuple[object, ...]) -> Leaves | None:
             outputs = tuple([empty(shape, dtype) for shape, dtype in types])
@@ -108,7 +113,7 @@ class Executable:
             if status == NOT_PLAIN:
                 give(frame)
                 return None
-            raise keep[1].failure(frame)
+            raise keep[1].failure(frame)  # such a frame is dropped
 
         return call
 
@@ -217,16 +222,14 @@ class Executable:
         return BoundRun(run, fail, (frame, buffers, inputs, leaves, self))
 
     def failure(self, frame: Frame) -> CheckError:
-        """The error of the check that failed in a frame, which is handed back."""
+        """The error of the check that failed in a frame, whose record is cleared."""
         number, position = frame.take_failure()
-        self._pool.give(frame)
-        site = self._program.checks[number]
-        return CheckError(failure_text(site, position))
+        return CheckError(failure_text(self._program.checks[number], position))
 
 
 def failure_text(site: CheckSite, position: int) -> str:
-    """The message of a failed check: its own, the flat position, the user's line."""
-    text = f"{site.message} (false at flat position {position})"
+    """The message of a failed check: its own, the flat index, the user's line."""
+    text = f"check: {site.message} (expected true everywhere, got false at flat index {position})"
     return f"{text}\n{site.line}" if site.line else text
 
 

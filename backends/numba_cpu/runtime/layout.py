@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Memory:
         return ctypes.c_int32.from_address(address).value
 
 
-@lru_cache(maxsize=None)
+@cache
 def layout_is_known() -> bool:
     """Whether live objects of this process have the layout that this module's numbers describe."""
     if sys.implementation.name != "cpython" or ctypes.sizeof(ctypes.c_void_p) != 8:
@@ -62,7 +62,7 @@ def layout_is_known() -> bool:
 
 def _array_fits(array: np.ndarray, flags: int) -> bool:
     start = id(array)
-    # Flags and dtype lie behind the pointer to the sizes: where both fit, that pointer is safe to read.
+    # Flags and dtype lie behind the pointer to the sizes: where both fit, it is safe to follow.
     found = Memory.int32(start + ARRAY_FLAGS) & (C_CONTIGUOUS | ALIGNED | WRITEABLE)
     fits = (
         found == flags

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -32,6 +33,7 @@ def _one(
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = build.__doc__
+    function.__signature__ = inspect.signature(build)  # type: ignore[attr-defined]
     return function
 
 

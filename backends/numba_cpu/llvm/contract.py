@@ -1,0 +1,326 @@
+"""Contractions of kernels: floats through the blocked routine, integers by plain loops.
+
+The statements that follow the sum are emitted into the blocked routine, for each finished tile, with
+lanes along the tile's columns (along its rows where there is one column).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from irgrad.backends.numba_cpu.llvm.contraction import (
+    Axis,
+    ContractionSpec,
+    EpilogueTile,
+    contraction_function,
+    workspace_bytes,
+)
+from irgrad.backends.numba_cpu.llvm.emit import Group, KernelEmitter, Scope
+from irgrad.backends.numba_cpu.llvm.schedule import choose_lanes
+from irgrad.backends.numba_cpu.llvm.structure import CountedLoop
+from irgrad.backends.numba_cpu.llvm.vectors import (
+    I8,
+    constant,
+    element_pointer,
+    gather,
+    integer,
+    load_lanes,
+    ramp,
+    splat,
+    value_type,
+)
+from llvmlite import ir
+
+from irgrad.ir.types import DTYPES
+from irgrad.kernel.ir import (
+    Accumulate,
+    Affine,
+    Check,
+    Contract,
+    ContractionIndex,
+    Kernel,
+    Load,
+    Statement,
+    Store,
+)
+
+Indices = tuple[ContractionIndex, ...]
+
+
+def contract_workspace(kernel: Kernel, contract: Contract, vector_bytes: int) -> int:
+    """Bytes of scratch that a contraction needs."""
+    if not _is_blocked(contract):
+        return 0
+    return workspace_bytes(_spec(contract), vector_bytes)
+
+
+def _is_blocked(contract: Contract) -> bool:
+    return DTYPES[contract.dtype].is_float
+
+
+def _plain_store(contract: Contract) -> Store | None:
+    """The only statement of the body, where it stores the sums as they are."""
+    if len(contract.body) == 1:
+        (statement,) = contract.body
+        if isinstance(statement, Store) and statement.value == contract.result:
+            return statement
+    return None
+
+
+def _extent(indices: Indices) -> int:
+    return prod(i.extent for i in indices)
+
+
+def _strides(indices: Indices, step: int) -> list[int]:
+    """Row-major strides of a group whose flattened index has the stride `step`."""
+    strides: list[int] = []
+    for index in reversed(indices):
+        strides.insert(0, step)
+        step *= index.extent
+    return strides
+
+
+def _spec(contract: Contract) -> ContractionSpec:
+    """Sizes and strides; where the body is no plain store, as if C were a dense [batch, m, n]."""
+    store = _plain_store(contract)
+    m, n = _extent(contract.m), _extent(contract.n)
+    if store is None:
+        batch_c = _strides(contract.batch, m * n)
+        row, column = n, 1
+    else:
+        batch_c = [store.at.coefficient(i.name) for i in contract.batch]
+        row, column = store.at.coefficient(contract.row), store.at.coefficient(contract.column)
+
+    def axes(indices: Indices, c: list[int]) -> tuple[Axis, ...]:
+        return tuple(
+            Axis(i.extent, contract.lhs_at.coefficient(i.name),
+                 contract.rhs_at.coefficient(i.name), stride)
+            for i, stride in zip(indices, c, strict=True)
+        )  # fmt: skip
+
+    return ContractionSpec(
+        contract.dtype,
+        axes(contract.batch, batch_c),
+        axes(contract.m, _strides(contract.m, row)),
+        axes(contract.n, _strides(contract.n, column)),
+        axes(contract.k, [0] * len(contract.k)),
+    )
+
+
+def emit_contract(
+    emitter: KernelEmitter,
+    scope: Scope,
+    kernel: Kernel,
+    contract: Contract,
+    workspace: ir.Value | None,
+) -> None:
+    """Emit a contraction of the kernel's outermost body."""
+    if not _is_blocked(contract):
+        _emit_loops(emitter, scope, contract)
+        return
+    builder = scope.builder
+    lhs = _operand(emitter, builder, contract.lhs, contract.lhs_at)
+    rhs = _operand(emitter, builder, contract.rhs, contract.rhs_at)
+    store = _plain_store(contract)
+    number = sum(isinstance(s, Contract) for s in kernel.body[: kernel.body.index(contract)])
+    name = f"{builder.function.name}_contraction{number}"
+    if workspace is None:
+        workspace = ir.Constant(I8.as_pointer(), None)
+    if store is not None:
+        function = contraction_function(
+            builder.module, name, _spec(contract), emitter.vector_bytes
+        )
+        target = _operand(emitter, builder, store.buffer, store.at)
+        builder.call(function, [lhs, rhs, target, workspace])
+        return
+    names = _body_buffers(contract.body)
+    extra = [emitter.pointers[n] for n in names]
+    if any(isinstance(s, Check) for s in contract.body):
+        assert emitter.context is not None
+        extra.append(emitter.context)
+    epilogue = _Epilogue(emitter, contract, names)
+    function = contraction_function(
+        builder.module, name, _spec(contract), emitter.vector_bytes, epilogue.emit, len(extra)
+    )
+    nothing = ir.Constant(function.args[2].type, None)
+    builder.call(function, [lhs, rhs, nothing, workspace, *extra])
+
+
+def _operand(
+    emitter: KernelEmitter, builder: ir.IRBuilder, buffer: str, at: Affine
+) -> ir.Value:
+    dtype = emitter.buffers[buffer].dtype
+    return element_pointer(builder, dtype, emitter.pointers[buffer], at.constant)
+
+
+def _body_buffers(body: tuple[Statement, ...]) -> list[str]:
+    """The buffers that a body touches, in order of first use."""
+    accesses = [s.buffer for s in body if isinstance(s, Load | Store | Accumulate)]
+    return list(dict.fromkeys(accesses))
+
+
+class _Epilogue:
+    """Emits a contraction's body for each finished tile."""
+
+    def __init__(self, emitter: KernelEmitter, contract: Contract, names: list[str]) -> None:
+        self.outer = emitter
+        self.contract = contract
+        self.names = names
+        self.lanes = choose_lanes(contract.body, emitter.dtypes, emitter.vector_bytes, None)
+        widest = emitter.vector_bytes // DTYPES[contract.dtype].itemsize
+        self.lanes = min(self.lanes, widest)
+        self.along_rows = _extent(contract.n) == 1
+
+    def emit(self, builder: ir.IRBuilder, tile: EpilogueTile) -> None:
+        """Loops over the tile's rows and columns; lanes along the columns, or along the only column."""
+        pointers = dict(zip(self.names, tile.extra))
+        context = tile.extra[-1] if len(tile.extra) > len(self.names) else None
+        outer = self.outer
+        emitter = KernelEmitter(
+            outer.buffers, pointers, outer.dtypes, outer.vector_bytes, context, outer.emit_loop
+        )
+        scope = Scope(builder, {}, self._batch_indices(builder, tile.batch))
+        contract = self.contract
+        if self.along_rows:
+            scope.indices[contract.column] = tile.n
+            line = _Line(contract.row, tile.m, tile.m_count, tile.tile, tile.row_stride)
+            self._emit_line(emitter, scope, line)
+            return
+        rows = CountedLoop(builder, tile.m_count)
+        inner = scope.child()
+        inner.indices[contract.row] = builder.add(tile.m, rows.index)
+        start = builder.mul(rows.index, integer(tile.row_stride))
+        pointer = element_pointer(builder, contract.dtype, tile.tile, start)
+        line = _Line(contract.column, tile.n, tile.n_count, pointer, 1)
+        self._emit_line(emitter, inner, line)
+        rows.close([])
+
+    def _batch_indices(self, builder: ir.IRBuilder, flat: ir.Value) -> dict[str, ir.Value | int]:
+        indices: dict[str, ir.Value | int] = {}
+        left = flat
+        for index in reversed(self.contract.batch):
+            extent = integer(index.extent)
+            indices[index.name] = builder.urem(left, extent)
+            left = builder.udiv(left, extent)
+        return indices
+
+    def _emit_line(self, emitter: KernelEmitter, scope: Scope, line: _Line) -> None:
+        """Full groups in a loop, then what is left under a mask; the loop may take no turn."""
+        builder, lanes = scope.builder, self.lanes
+        if lanes == 1:
+            self._emit_scalars(emitter, scope, line)
+            return
+        whole = builder.and_(line.count, integer(-lanes))
+        left = builder.and_(line.count, integer(lanes - 1))
+        with builder.if_then(builder.icmp_signed(">", whole, integer(0))):
+            counted = CountedLoop(builder, whole, lanes)
+            inner = scope.child()
+            inner.hoist, inner.cache = counted.hoist, {}
+            self._emit_group(emitter, inner, line, counted.index, None)
+            counted.close([])
+        with builder.if_then(builder.icmp_signed(">", left, integer(0))):
+            inner = scope.child()
+            inner.hoist, inner.cache = builder, {}
+            mask = builder.icmp_signed("<", ramp(64, lanes), splat(builder, left, lanes))
+            self._emit_group(emitter, inner, line, whole, mask)
+
+    def _emit_group(
+        self,
+        emitter: KernelEmitter,
+        scope: Scope,
+        line: _Line,
+        first: ir.Value,
+        mask: ir.Value | None,
+    ) -> None:
+        builder, lanes, dtype = scope.builder, self.lanes, self.contract.dtype
+        active = lanes if mask is None else None
+        start = builder.add(line.start, first)
+        inner = scope.with_group(Group(line.index, lanes, start, mask, active))
+        offset = first if line.stride == 1 else builder.mul(first, integer(line.stride))
+        at = element_pointer(builder, dtype, line.tile, offset)
+        if line.stride == 1:
+            value = load_lanes(builder, dtype, at, lanes, mask)
+        else:
+            value = gather(builder, dtype, at, lanes, line.stride, mask)
+        inner.define(self.contract.result, value, lanes)
+        emitter.emit(inner, self.contract.body)
+
+    def _emit_scalars(self, emitter: KernelEmitter, scope: Scope, line: _Line) -> None:
+        builder, dtype = scope.builder, self.contract.dtype
+        counted = CountedLoop(builder, line.count)
+        inner = scope.child()
+        inner.indices[line.index] = builder.add(line.start, counted.index)
+        offset = builder.mul(counted.index, integer(line.stride))
+        at = element_pointer(builder, dtype, line.tile, offset)
+        inner.define(self.contract.result, load_lanes(builder, dtype, at, 1, None), 1)
+        emitter.emit(inner, self.contract.body)
+        counted.close([])
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A run of finished sums: index name, its first value, how many, address and distance of sums."""
+
+    index: str
+    start: ir.Value
+    count: ir.Value
+    tile: ir.Value
+    stride: int
+
+
+# -- integers ----------------------------------------------------------------------------------------
+
+
+def _emit_loops(emitter: KernelEmitter, scope: Scope, contract: Contract) -> None:
+    """One sum after another; the order of integer sums does not matter."""
+    groups = contract.batch + contract.m + contract.n
+    if any(i.extent == 0 for i in groups):
+        return
+    inner = scope.child()
+    loops = [_open(inner, index) for index in groups]
+    builder = scope.builder
+    inner.indices[contract.row] = _flatten(builder, inner, contract.m)
+    inner.indices[contract.column] = _flatten(builder, inner, contract.n)
+    total = _sum(emitter, inner, contract)
+    inner.define(contract.result, total, 1)
+    emitter.emit(inner, contract.body)
+    for loop in reversed(loops):
+        loop.close([])
+
+
+def _open(scope: Scope, index: ContractionIndex) -> CountedLoop:
+    loop = CountedLoop(scope.builder, index.extent)
+    scope.indices[index.name] = loop.index
+    return loop
+
+
+def _flatten(builder: ir.IRBuilder, scope: Scope, indices: Indices) -> ir.Value:
+    flat: ir.Value = integer(0)
+    for index in indices:
+        flat = builder.add(builder.mul(flat, integer(index.extent)), scope.indices[index.name])
+    return flat
+
+
+def _sum(emitter: KernelEmitter, scope: Scope, contract: Contract) -> ir.Value:
+    """The sum over k, carried through the loops over the indices of k."""
+    if any(i.extent == 0 for i in contract.k):
+        return constant(contract.dtype, 0, 1)
+    builder = scope.builder
+    total: ir.Value = ir.Constant(value_type(contract.dtype, 1), 0)
+    loops: list[CountedLoop] = []
+    for index in contract.k:
+        loop = _open(scope, index)
+        total = loop.carry(total)
+        loops.append(loop)
+    values = []
+    for buffer, at in ((contract.lhs, contract.lhs_at), (contract.rhs, contract.rhs_at)):
+        dtype = emitter.buffers[buffer].dtype
+        offset = emitter.offset(builder, scope, at)
+        pointer = element_pointer(builder, dtype, emitter.pointers[buffer], offset)
+        values.append(load_lanes(builder, dtype, pointer, 1, None))
+    total = builder.add(total, builder.mul(*values))
+    for loop in reversed(loops):
+        loop.close([total])
+    return total
+

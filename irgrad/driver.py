@@ -1,0 +1,275 @@
+"""The driver: the one place where stages meet, from a graph to a Compiled."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import optree
+
+from .config import Config, read_config
+from .errors import CheckError, DTypeError
+from .interpret import interpret
+from .ir.graph import Graph, Value
+from .ir.printer import canonical_text
+from .ir.signature import flat_signature
+from .kernel.program import Program
+from .ops.check import verify
+from .passes.base import OnPass, Pass, run_passes
+from .passes.lower import lower
+from .passes.pipeline import pipeline
+from .runtime.backend import Backend, Executable, find_backend
+from .runtime.compare import compare, random_inputs
+from .runtime.compiled import Compiled, Parts
+from .runtime.options import Options
+
+Trees = tuple[optree.PyTreeSpec, optree.PyTreeSpec]
+
+
+def compile_graph(
+    graph: Graph,
+    *,
+    target: str = "cpu",
+    options: Options | None = None,
+    donate: Sequence[int] | None = None,
+    trees: Trees | None = None,
+    seconds: Mapping[str, float] | None = None,
+    frozen: tuple[str, ...] = (),
+) -> Compiled:
+    """Compile a graph for a target.
+
+    donate: positions of the input leaves that may be overwritten, None for those of the signature.
+    trees: the optree structures of arguments and result, where they say more than the signature.
+    seconds: what earlier phases took. frozen: names of objects that only the trace has read.
+
+    Raises BackendError for an unknown target, LoweringError for what it cannot compile, DTypeError
+    for a widened float array under `strict`, CheckError where `check="all"` finds a fault.
+    """
+    options = options or Options()
+    if donate is not None:
+        graph = graph.copy()
+        graph.signature = replace(graph.signature, donated=frozenset(donate))
+    _check_strict(graph, options)
+    verify(graph, "traced")
+    backend = find_backend(target)
+    config = read_config()
+    clock = _Clock(dict(seconds or {}))
+    optimised = _optimise(graph, options, clock, config)
+    program = lower(optimised) if backend.lowers else None
+    clock.lap("lower")
+    executable = backend.compile(program, optimised, options)
+    clock.lap(backend.name)
+    if executable.seconds:
+        del clock.seconds[backend.name]
+        clock.seconds.update(executable.seconds)
+    if options.check == "all":
+        _check_code(graph, optimised, backend, executable, options)
+    if config.debug:
+        _print_line(graph, target, program, clock)
+    return Compiled(
+        Parts(
+            graph,
+            optimised,
+            program,
+            executable,
+            options,
+            target,
+            trees,
+            lambda: stage_graphs(graph, options),
+            clock.seconds,
+            frozen,
+        )
+    )
+
+
+def run_graph(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The outputs of a graph for arrays of exactly its inputs' types, compiled for the CPU.
+
+    Graphs of equal text are compiled once and kept. Captures at the end may be left out.
+    """
+    values = [*arrays, *(graph.captures[key] for key in graph.inputs[len(arrays) :])]
+    return list(_compiled_text(_Keyed(canonical_text(graph), graph)).call_leaves(values))
+
+
+class _Keyed:
+    """A graph that equals another of the same text."""
+
+    def __init__(self, text: str, graph: Graph) -> None:
+        self.text = text
+        self.graph = graph
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Keyed) and self.text == other.text
+
+
+@lru_cache(maxsize=256)
+def _compiled_text(keyed: _Keyed) -> Compiled:
+    plain = keyed.graph.copy()
+    plain.captures = {}
+    plain.signature = flat_signature(len(plain.inputs), len(plain.outputs))
+    return compile_graph(plain)
+
+
+# -- passes ----------------------------------------------------------------------------------------
+
+
+class _Clock:
+    """Adds up the time between laps, by name."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self.seconds = seconds
+        self._last = time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        """Count the time since the last lap for a phase."""
+        now = time.perf_counter()
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
+        self._last = now
+
+
+def _optimise(graph: Graph, options: Options, clock: _Clock, config: Config) -> Graph:
+    """The graph after all passes; the given one is left alone."""
+    work = graph.copy()
+    callbacks: list[OnPass] = []
+    if config.verify:
+        callbacks.append(lambda step, now: verify(now, level_after(step)))
+    if config.dump:
+        callbacks.append(_dumper(graph, config.dump))
+    if options.check == "all":
+        callbacks.append(_pass_checker(graph))
+    run_passes(work, pipeline(options.numerics), callbacks)
+    verify(work, "fused")
+    clock.lap("passes")
+    return work
+
+
+def level_after(step: Pass) -> str:
+    """The level of `verify` that a graph has to meet after a pass."""
+    return "fused" if step.name == "fuse" else "optimised"
+
+
+def stage_graphs(graph: Graph, options: Options) -> dict[str, Graph]:
+    """The graph as traced and after each pass, by name, from a new run of the passes.
+
+    A pass that runs again is named with its number, as in "simplify.2".
+    """
+    stages = {"traced": graph}
+
+    def keep(step: Pass, now: Graph) -> None:
+        name, number = step.name, 2
+        while name in stages:
+            name, number = f"{step.name}.{number}", number + 1
+        stages[name] = now.copy()
+
+    run_passes(graph.copy(), pipeline(options.numerics), [keep])
+    return stages
+
+
+def _dumper(graph: Graph, folder: str) -> OnPass:
+    """A callback that writes the text after each pass into `folder/<graph>/`."""
+    path = os.path.join(folder, graph.name)
+    os.makedirs(path, exist_ok=True)
+    steps: list[str] = []
+
+    def dump(step: Pass, now: Graph) -> None:
+        steps.append(step.name)
+        with open(os.path.join(path, f"{len(steps):02}_{step.name}.irg"), "w") as file:
+            file.write(str(now))
+
+    return dump
+
+
+def _print_line(graph: Graph, target: str, program: Program | None, clock: _Clock) -> None:
+    kernels = len(program.kernels) if program is not None else 0
+    total = sum(clock.seconds.values()) * 1e3
+    print(f"irgrad: {graph.name} for {target}: {kernels} kernels, {total:.1f} ms", file=sys.stderr)
+
+
+def _check_strict(graph: Graph, options: Options) -> None:
+    if options.strict and graph.widenings:
+        raise DTypeError(
+            f"{graph.name}: expected no widened float array (strict=True), got "
+            f"{len(graph.widenings)}: {graph.widenings[0]}"
+        )
+
+
+# -- check="all" -----------------------------------------------------------------------------------
+
+
+def _sample(graph: Graph) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
+    """Random inputs and what the interpreter makes of them; None where the graph's own checks
+    refuse all that were tried."""
+    for seed, low in enumerate((-0.5, 0.25, 1.0)):
+        inputs = random_inputs(graph, seed, low)
+        try:
+            return inputs, interpret(graph, inputs)
+        except CheckError:
+            continue
+    return None
+
+
+def _pass_checker(graph: Graph) -> OnPass:
+    """A callback that compares the graph after each pass with the traced one."""
+    sample = _sample(graph)
+
+    def check(step: Pass, now: Graph) -> None:
+        if sample is not None:
+            compare(f"pass {step.name}", sample[1], interpret(now, sample[0]))
+
+    return check
+
+
+def _check_code(
+    graph: Graph, optimised: Graph, backend: Backend, executable: Executable, options: Options
+) -> None:
+    """Compare each kernel alone, then the whole, with the interpreter."""
+    sample = _sample(graph)
+    if sample is None:
+        return
+    inputs, expected = sample
+    values = dict(zip((Value(key) for key in optimised.inputs), inputs))
+
+    def watch(key: int, results: Sequence[np.ndarray]) -> None:
+        values.update((Value(key, r), array) for r, array in enumerate(results))
+
+    interpret(optimised, inputs, watch=watch)
+    if backend.lowers:
+        for key in optimised.order():
+            if optimised[key].op == "fused":
+                _check_kernel(optimised, key, values, backend, options)
+    count = len(inputs) - len(optimised.captures)
+    plain = [np.array(array, order="C") for array in inputs]
+    got = executable.call(tuple(plain[:count]))
+    assert got is not None, "plain arrays of the right types were refused"
+    compare(f"{graph.name} for {backend.name}", expected, got)
+
+
+def _check_kernel(
+    graph: Graph,
+    key: int,
+    values: Mapping[Value, np.ndarray],
+    backend: Backend,
+    options: Options,
+) -> None:
+    """Compile a graph of one fused node and compare it with the values seen in the interpreter."""
+    node = graph[key]
+    alone = Graph(f"k_{node.name}")
+    operands = [alone.add_input(graph.type(operand)) for operand in node.operands]
+    new = alone.add(node.op, operands, node.types, node.attributes, node.name, node.locations)
+    alone.outputs = [Value(new, r) for r in range(len(node.types))]
+    alone.effects = [new] if key in graph.effects else []
+    alone.signature = flat_signature(len(operands), len(node.types))
+    executable = backend.compile(lower(alone), alone, options)
+    got = executable.call(tuple(np.array(values[v], order="C") for v in node.operands))
+    assert got is not None, "plain arrays of the right types were refused"
+    line = f" ({node.locations[0]})" if node.locations else ""
+    expected = [values[Value(key, r)] for r in range(len(node.types))]
+    compare(f"kernel {node.name}{line}", expected, got)

@@ -1,0 +1,168 @@
+"""Guards: whether the variables that a traced function read still have the values of its trace."""
+
+from __future__ import annotations
+
+import dis
+import inspect
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+import optree
+
+from ..tracing.locations import is_user_file
+
+MAX_LEAVES = 256  # of a container that is watched element by element
+MISSING = object()
+_IMMUTABLE = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype)
+_CODE = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, np.ufunc, type)
+
+
+@dataclass(slots=True)
+class Guards:
+    """The variables of a function and of the user's functions that it calls by name.
+
+    names: (namespace, name, value) of globals; cells: (cell, name, value) of closures. Arrays,
+    functions and classes have to stay the same object, numbers and strings the same value, lists,
+    tuples and dicts of those the same elements. frozen: names of other objects, whose contents were
+    read at the trace and are not watched.
+    """
+
+    names: list[tuple[Mapping[str, Any], str, Any]] = field(default_factory=list)
+    cells: list[tuple[types.CellType, str, Any]] = field(default_factory=list)
+    containers: list[tuple[str, Any, tuple[Any, ...], optree.PyTreeSpec]] = field(
+        default_factory=list
+    )
+    frozen: list[str] = field(default_factory=list)
+
+    def hold(self) -> bool:
+        """Whether nothing has changed."""
+        for namespace, name, value in self.names:
+            if namespace.get(name, MISSING) is not value:
+                return self.changed() is None
+        for cell, _, value in self.cells:
+            if _contents(cell) is not value:
+                return self.changed() is None
+        return not self.containers or self.changed() is None
+
+    def changed(self) -> str | None:
+        """What has changed, as "name: old -> new", or None."""
+        now = [(name, space.get(name, MISSING), value) for space, name, value in self.names]
+        now += [(name, _contents(cell), value) for cell, name, value in self.cells]
+        for name, new, old in now:
+            if not _same(new, old):
+                return f"{name}: {_brief(old)} -> {_brief(new)}"
+        for name, container, leaves, spec in self.containers:
+            found, structure = optree.tree_flatten(container)
+            if structure != spec or not all(map(_same, found, leaves)):
+                return f"{name}: its elements have changed"
+        return None
+
+
+def watch(f: Any) -> Guards:
+    """The guards of a function as its variables stand now."""
+    guards = Guards()
+    _Watcher(guards).visit("function", f)
+    return guards
+
+
+def _contents(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return MISSING
+
+
+def _same(new: Any, old: Any) -> bool:
+    """The same object, an equal immutable of the same type (NaN equals NaN), or tuples of those."""
+    if new is old:
+        return True
+    if type(new) is tuple and type(old) is tuple:
+        return len(new) == len(old) and all(map(_same, new, old))
+    if type(new) is not type(old) or not isinstance(old, _IMMUTABLE):
+        return False
+    return bool(new == old) or (new != new and old != old)
+
+
+def _brief(value: Any) -> str:
+    if value is MISSING:
+        return "nothing"
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype.name}{list(value.shape)} array"
+    return f"{value!r:.40}"
+
+
+class _Watcher:
+    """Collects guards from a function, its wrapped functions, and the functions that those read."""
+
+    def __init__(self, guards: Guards) -> None:
+        self.guards = guards
+        self.seen: set[int] = set()
+
+    def visit(self, name: str, value: Any) -> None:
+        """Guard what lies behind a value that is itself guarded by its name."""
+        if isinstance(value, (types.ModuleType, *_IMMUTABLE)) or id(value) in self.seen:
+            return
+        self.seen.add(id(value))
+        if isinstance(value, types.FunctionType):
+            self._function(value)
+        elif isinstance(value, types.MethodType):
+            self.visit(name, value.__func__)
+            self._frozen(name, value.__self__)
+        elif isinstance(value, partial):
+            self.visit(name, value.func)
+            self.visit(name, (value.args, value.keywords))
+        elif isinstance(value, tuple):
+            for element in value:
+                self.visit(f"an element of {name}", element)
+        elif isinstance(value, (list, dict)):
+            self._container(name, value)
+        elif hasattr(value, "__wrapped__"):
+            self.visit(name, value.__wrapped__)
+        elif not isinstance(value, (np.ndarray, *_CODE)):
+            self._frozen(name, value)
+
+    def _frozen(self, name: str, value: Any) -> None:
+        self.guards.frozen.append(f"{name} ({type(value).__name__})")
+
+    def _function(self, f: types.FunctionType) -> None:
+        for name, cell in zip(f.__code__.co_freevars, f.__closure__ or ()):
+            value = _contents(cell)
+            self.guards.cells.append((cell, name, value))
+            self.visit(name, value)
+        if is_user_file(f.__code__.co_filename):
+            for name in global_names(f.__code__):
+                value = f.__globals__.get(name, MISSING)
+                if value is MISSING or isinstance(value, types.ModuleType):
+                    continue
+                self.guards.names.append((f.__globals__, name, value))
+                self.visit(name, value)
+        if hasattr(f, "__wrapped__"):
+            self.visit(f.__name__, inspect.unwrap(f))
+
+    def _container(self, name: str, value: Any) -> None:
+        leaves, spec = optree.tree_flatten(value)
+        if len(leaves) > MAX_LEAVES:
+            self._frozen(name, value)
+            return
+        self.guards.containers.append((name, value, tuple(leaves), spec))
+        for leaf in leaves:
+            self.visit(f"an element of {name}", leaf)
+
+
+@lru_cache(maxsize=4096)
+def global_names(code: types.CodeType) -> tuple[str, ...]:
+    """The global names that a code object and the code inside of it read."""
+    return tuple(dict.fromkeys(_global_names(code)))
+
+
+def _global_names(code: types.CodeType) -> Iterator[str]:
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            yield instruction.argval
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _global_names(constant)

@@ -1,0 +1,109 @@
+"""`irgrad bench calls`: what a call costs beside the work that it does."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+import optree
+
+from ...transforms import jit
+from .process import measuring_core
+from .rounds import compare_rounds, interleave, time_batch
+
+CALLS = 2000  # of a batch
+_EMPTY = """
+define i32 @empty() {
+  ret i32 0
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class CallCost:
+    """The seconds of a call by round, of `name` and of what it is measured in, `unit`."""
+
+    name: str
+    unit: str
+    ours: list[float]
+    theirs: list[float]
+
+    @property
+    def ratio(self) -> float:
+        """The median over the rounds of the call's time / the unit's."""
+        return compare_rounds(self.ours, self.theirs).ratio
+
+
+def run_calls(rounds: int, calls: int = CALLS) -> list[CallCost]:
+    """Time a jitted and a bound call of a sum of two small arrays, in batches of `calls`."""
+    x, y = np.ones(8, np.float32), np.ones(8, np.float32)
+    jitted = jit(lambda a, b: a + b)
+    bound = jitted.compiled(x, y).bind(x, y)
+    flatten = optree.tree_flatten
+    empty, owner = _empty_function()
+    contenders: dict[str, Callable[[], Any]] = {
+        "jit": lambda: jitted(x, y),
+        "flatten": lambda: flatten((x, y)),
+        "bind": bound,
+        "empty": empty,
+    }
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {measuring_core()})
+    try:
+        for call in contenders.values():
+            time_batch(call, calls)
+        timed = {name: _batches(call, calls) for name, call in contenders.items()}
+        found = interleave(timed, rounds)
+    finally:
+        os.sched_setaffinity(0, allowed)
+        del owner
+    return [
+        CallCost("jit: two arrays in, one out", "optree flatten of the arguments",
+                 found["jit"], found["flatten"]),
+        CallCost("bind", "ctypes call of an empty function", found["bind"], found["empty"]),
+    ]  # fmt: skip
+
+
+def _batches(call: Callable[[], Any], calls: int) -> Callable[[], float]:
+    return lambda: time_batch(call, calls)
+
+
+def _empty_function() -> tuple[Callable[[], int], object]:
+    """A C function that does nothing, through ctypes, and what keeps its code in memory."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_default_triple().create_target_machine()
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(_EMPTY), machine)
+    engine.finalize_object()
+    return ctypes.CFUNCTYPE(ctypes.c_int32)(engine.get_function_address("empty")), engine
+
+
+# -- the report ------------------------------------------------------------------------------------
+
+COLUMNS = ("call", "us", "unit", "unit us", "call / unit")
+
+
+def call_rows(costs: list[CallCost]) -> list[tuple[str, ...]]:
+    """The rows of the table."""
+    return [
+        (c.name, f"{median(c.ours) * 1e6:.3f}", c.unit, f"{median(c.theirs) * 1e6:.3f}",
+         f"{c.ratio:.2f}")
+        for c in costs
+    ]  # fmt: skip
+
+
+def call_json(costs: list[CallCost]) -> dict[str, Any]:
+    """The report as data: seconds by round."""
+    return {
+        "calls": [
+            {"name": c.name, "unit": c.unit, "ratio": c.ratio, "call": c.ours, "of_unit": c.theirs}
+            for c in costs
+        ]
+    }

@@ -1,0 +1,202 @@
+"""`irgrad bench`: its commands, and how they print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ...errors import ArgumentError
+from ..files import check_json, write_file
+from ..options import VerboseOption
+from ..report import reported
+from . import calls as call_bench
+from . import matmul as matmul_bench
+from . import peers as peer_bench
+from . import start as start_bench
+from .process import Process, measuring_core, processor
+from .worker import PEERS
+from .works import all_works, find_works
+
+WIDTH = 110
+HELP = "Measure irgrad beside other libraries, in interleaved rounds on one core."
+PEERS_HELP = """Time the same functions in irgrad, JAX and PyTorch.
+
+Example:
+
+    pip install "irgrad[peers]"
+
+    irgrad bench peers --work softmax --rounds 5
+
+Every library runs in a process of its own on the same core with one thread, and all have a turn in
+each round. Results are checked against float64. `irgrad / it` is the median of the ratios by round:
+below 1, irgrad is faster. Libraries that are not installed are listed as missing.
+"""
+MATMUL_HELP = """Time products of square matrices beside NumPy's, on one thread.
+
+Example:
+
+    irgrad bench matmul --dtype f32 --size 256 --size 333
+
+NN is a @ b, NT a @ b.T, TN a.T @ b and TT a.T @ b.T.
+"""
+CALLS_HELP = """Time what a call costs beside its work.
+
+Example:
+
+    irgrad bench calls
+
+A jitted call is measured in flattenings of its arguments by optree, a bound call in calls of an
+empty C function.
+"""
+START_HELP = """Time the way from `import irgrad` to the first result of a training step.
+
+Example:
+
+    irgrad bench start --processes 3
+
+Each sample is a fresh process; the step is that of a small network on 8x8 images.
+"""
+
+JsonOption = Annotated[
+    str | None,
+    typer.Option(
+        "--json", metavar="FILE", help="Also write all measurements to a file.", show_default=False
+    ),
+]
+RoundsOption = Annotated[int, typer.Option("--rounds", min=1, help="How many rounds.")]
+
+
+def bench_app() -> typer.Typer:
+    """The commands of `irgrad bench`."""
+    app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="markdown")
+    app.command("peers", help=PEERS_HELP)(peers)
+    app.command("matmul", help=MATMUL_HELP)(matmul)
+    app.command("calls", help=CALLS_HELP)(calls)
+    app.command("start", help=START_HELP)(start)
+    return app
+
+
+def peers(
+    work: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--work", metavar="NAME", help=f"One of {', '.join(all_works())}; all by default.",
+            show_default=False,
+        ),
+    ] = None,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--peer", metavar="NAME", help=f"One of {', '.join(list(PEERS)[1:])}; all by default.",
+            show_default=False,
+        ),
+    ] = None,
+    rounds: RoundsOption = 15,
+    calls: Annotated[
+        int, typer.Option("--calls", min=1, help="Calls of which a round is the median.")
+    ] = 5,
+    json_file: JsonOption = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Run the works and print a table."""
+    with reported(verbose):
+        check_json(json_file)
+        works = find_works(work)
+        names = [peer_bench.OURS, *find_peers(peer)]
+        core = measuring_core()
+        report = peer_bench.run_peers(
+            works, names, lambda name: Process(name, core), rounds=rounds, calls=calls
+        )
+        _print_table("peers", peer_bench.COLUMNS, peer_bench.peer_rows(report))
+        for one in works:
+            typer.echo(f"{one.name}: {one.what}, {one.shape[0]}x{one.shape[1]} float32")
+        listed = ", ".join(f"{k} {v}" for k, v in report.versions.items())
+        typer.echo(f"{rounds} rounds on core {core} of {processor()}; {listed}")
+        for name, why in report.missing.items():
+            typer.echo(f"missing: {name} ({why})")
+        _write_json(json_file, peer_bench.peer_json(report))
+
+
+def find_peers(names: list[str] | None) -> list[str]:
+    """The other libraries of such names, all where there are none; ArgumentError for others."""
+    known = [name for name in PEERS if name != peer_bench.OURS]
+    for name in names or ():
+        if name not in known:
+            raise ArgumentError(f"--peer: expected one of {', '.join(known)}, got {name!r}")
+    return list(dict.fromkeys(names or known))
+
+
+def matmul(
+    size: Annotated[
+        list[int] | None,
+        typer.Option("--size", min=1, help="Rows and columns; a range by default.",
+                     show_default=False),
+    ] = None,
+    dtype: Annotated[
+        list[str] | None,
+        typer.Option("--dtype", help="f32 or f64; both by default.", show_default=False),
+    ] = None,
+    rounds: RoundsOption = 9,
+    json_file: JsonOption = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Run the products and print a table."""
+    with reported(verbose):
+        check_json(json_file)
+        products = matmul_bench.run_matmul(
+            size or matmul_bench.SIZES, dtype or matmul_bench.DTYPES, rounds
+        )
+        _print_table("matmul", matmul_bench.COLUMNS, matmul_bench.matmul_rows(products))
+        for line in matmul_bench.matmul_summary(products):
+            typer.echo(line)
+        typer.echo(f"{rounds} rounds on {processor()}; NumPy {version('numpy')}")
+        _write_json(json_file, matmul_bench.matmul_json(products))
+
+
+def calls(
+    rounds: RoundsOption = 25, json_file: JsonOption = None, verbose: VerboseOption = False
+) -> None:
+    """Run the calls and print a table."""
+    with reported(verbose):
+        check_json(json_file)
+        costs = call_bench.run_calls(rounds)
+        _print_table("calls", call_bench.COLUMNS, call_bench.call_rows(costs))
+        typer.echo(f"{rounds} rounds of {call_bench.CALLS} calls on {processor()}")
+        _write_json(json_file, call_bench.call_json(costs))
+
+
+def start(
+    processes: Annotated[
+        int, typer.Option("--processes", min=1, help="How many fresh processes.")
+    ] = 9,
+    json_file: JsonOption = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Run the processes and print a table."""
+    with reported(verbose):
+        check_json(json_file)
+        samples = start_bench.run_start(processes, start_bench.measure_once)
+        _print_table("start", start_bench.COLUMNS, start_bench.start_rows(samples))
+        typer.echo(f"{processes} processes on {processor()}")
+        _write_json(json_file, start_bench.start_json(samples))
+
+
+def _print_table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+    table = Table(title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    Console(width=WIDTH).print(table)
+
+
+def _write_json(path: str | None, data: dict[str, Any]) -> None:
+    if path is not None:
+        text = json.dumps({"processor": processor(), **data}, indent=1) + "\n"
+        write_file(path, lambda file: file.write(text.encode()))

@@ -1,0 +1,71 @@
+"""Interleaved rounds: every contender has its turn in each, so that noise hits all alike."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Rounds of one contender beside those of another, by round.
+
+    ratio: the median over the rounds of ours / theirs, so below 1 ours is faster. won: rounds in
+    which ours was.
+    """
+
+    ratio: float
+    won: int
+
+
+def interleave(
+    contenders: Mapping[str, Callable[[], float]], rounds: int
+) -> dict[str, list[float]]:
+    """What each contender gives in each round; the order within a round rotates."""
+    names = list(contenders)
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds):
+        first = number % len(names) if names else 0
+        for name in names[first:] + names[:first]:
+            found[name].append(contenders[name]())
+    return found
+
+
+def compare_rounds(ours: Sequence[float], theirs: Sequence[float]) -> Comparison:
+    """Compare times round by round."""
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    return Comparison(statistics.median(ratios), sum(ratio < 1 for ratio in ratios))
+
+
+def time_calls(call: Callable[[], Any], calls: int) -> float:
+    """The median seconds of a call, after one that is not counted.
+
+    Each result is dropped before the next call, outside of the time: a library whose results pile
+    up would pay for fresh memory in every call.
+    """
+    seconds: list[float] = []
+    result = call()
+    for _ in range(calls):
+        del result
+        begin = time.perf_counter()
+        result = call()
+        seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds)
+
+
+def time_batch(call: Callable[[], Any], calls: int) -> float:
+    """Seconds a call, over a batch of calls that are too short to be timed one by one."""
+    repeats = range(calls)
+    begin = time.perf_counter()
+    for _ in repeats:
+        call()
+    return (time.perf_counter() - begin) / calls
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """The geometric mean of positive numbers."""
+    return math.exp(statistics.fmean(map(math.log, values)))

@@ -1,0 +1,66 @@
+"""The command line `irgrad`."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from . import command_compile, command_ir, command_run
+from .bench.command import bench_app
+
+HELP = """irgrad compiles numpy-style functions to fused kernels, and shows every step of it.
+
+A first look, with a file model.py that holds a function f of two arrays:
+
+    irgrad ir model.py:f --spec 'f32[8,4]' --spec 'f32[4]'
+
+Each command explains itself with --help.
+"""
+
+
+def main() -> None:
+    """Run the command line and leave Python with its exit code.
+
+    0: done. 1: the input or the program is at fault; one line on stderr says how. 2: wrong use.
+    """
+    make_app()()
+
+
+def make_app() -> typer.Typer:
+    """The command line as an application of typer."""
+    app = typer.Typer(
+        help=HELP,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+    )
+    app.callback()(_irgrad)
+    app.command("ir", help=command_ir.HELP)(command_ir.ir)
+    app.command("run", help=command_run.HELP)(command_run.run)
+    app.command("compile", help=command_compile.HELP)(command_compile.compile_source)
+    app.add_typer(bench_app(), name="bench")
+    return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"irgrad {version('irgrad')}")
+        raise typer.Exit()
+
+
+def _irgrad(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and stop.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
+if __name__ == "__main__":
+    main()

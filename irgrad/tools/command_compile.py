@@ -1,0 +1,84 @@
+"""`irgrad compile`: a folder with all that the compiler makes of a function."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Annotated
+
+import typer
+
+from ..driver import compile_graph
+from ..ir.graph import Graph
+from ..runtime.compiled import Compiled
+from ..runtime.options import Options
+from .files import check_new_folder, new_folder
+from .options import NumericsOption, SourceArgument, SpecOption, TargetOption, VerboseOption
+from .report import reported
+from .source import check_sizes, load_source, read_graph
+
+HELP = """Compile a function and write a folder with every step of it.
+
+Example:
+
+    irgrad compile model.py:loss out --spec 'f32[128,784]' --spec 'f32[784,10]'
+
+The folder must not exist yet. It receives stages/ (the graph as traced and after each pass,
+numbered), kernels/ (each kernel as kernel IR, LLVM and assembly), report.txt (kernels, memory, compile
+times), rewrites.txt (which rule fired how often) and the object file. All sizes must be numbers.
+"""
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+def compile_source(
+    source: SourceArgument,
+    folder: Annotated[
+        str,
+        typer.Argument(metavar="OUTDIR", help="The folder to make.", show_default=False),
+    ],
+    spec: SpecOption = None,
+    target: TargetOption = "cpu",
+    numerics: NumericsOption = "stable",
+    verbose: VerboseOption = False,
+) -> None:
+    """Compile a source and describe the result in files."""
+    with reported(verbose):
+        options = Options(numerics=numerics)
+        check_new_folder(folder)
+        graph = read_graph(load_source(source), spec or ())
+        compiled = _compile(graph, target, options)
+        with new_folder(folder) as path:
+            count = write_compiled(compiled, path)
+        typer.echo(f"{folder}: {count} files, {len(compiled.kernels)} kernels")
+
+
+def _compile(graph: Graph, target: str, options: Options) -> Compiled:
+    check_sizes(graph)
+    return compile_graph(graph, target=target, options=options)
+
+
+def write_compiled(compiled: Compiled, folder: str) -> int:
+    """Write all files about a compiled function into a folder; give their number."""
+    files: dict[str, str | bytes] = {}
+    for number, name in enumerate(compiled.stages):
+        files[f"stages/{number:02}_{_file_name(name)}.irg"] = compiled.ir(name)
+    for kernel in compiled.kernels:
+        name = _file_name(kernel.name)
+        files[f"kernels/{name}.txt"] = kernel.text
+        files[f"kernels/{name}.ll"] = kernel.source("llvm")
+        files[f"kernels/{name}.s"] = kernel.source("asm")
+    files["report.txt"] = compiled.report()
+    files["rewrites.txt"] = compiled.explain()
+    data = compiled.object_file()
+    if data is not None:
+        files[f"{_file_name(compiled.graph.name)}.o"] = data
+    for name, content in files.items():
+        path = os.path.join(folder, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+    return len(files)
+
+
+def _file_name(name: str) -> str:
+    return _NOT_IN_NAMES.sub("_", name)[:100]

@@ -1,0 +1,42 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="file.py:function, or a file of IR text that ends in .irg.",
+        show_default=False,
+    ),
+]
+SpecOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--spec",
+        metavar="TYPE",
+        help="The type of an argument, such as 'f32[128,784]' or 'f32[n,784]'. Once for each array "
+        "among the arguments, in order. Not needed where the source has types: IR text, or "
+        "jit(specs=...).",
+        show_default=False,
+    ),
+]
+TargetOption = Annotated[
+    str,
+    typer.Option("--target", metavar="NAME", help="What runs it: cpu, or reference (NumPy, slow)."),
+]
+NumericsOption = Annotated[
+    str,
+    typer.Option(
+        "--numerics",
+        metavar="CLASS",
+        help="The highest class of rewrites: exact, stable or approximate.",
+    ),
+]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Print all lines of an error.")
+]

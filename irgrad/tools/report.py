@@ -1,0 +1,68 @@
+"""How the command line tells of errors: one line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from ..errors import IrgradError, ParseError
+from ..ir.location import relative_path
+
+FAILED = 1  # the input or the program is at fault; 2, for a wrong use, is typer's
+_PLACE = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+)', re.MULTILINE)
+
+
+@contextmanager
+def reported(verbose: bool) -> Iterator[None]:
+    """Turn an error of irgrad into a line on stderr and the exit code 1.
+
+    verbose: print all lines of its message.
+    """
+    try:
+        yield
+    except IrgradError as error:
+        print_error(error, verbose)
+        raise typer.Exit(FAILED) from None
+    except MemoryError:
+        print("irgrad: error: expected enough memory for the arrays, got too little",
+              file=sys.stderr)
+        raise typer.Exit(FAILED) from None
+
+
+def print_error(error: IrgradError, verbose: bool) -> None:
+    """Print `irgrad: error: ` and the message on stderr."""
+    print(f"irgrad: error: {error_text(error, verbose)}", file=sys.stderr)
+
+
+def error_text(error: IrgradError, verbose: bool) -> str:
+    """The message: its first line and the source line that it names, or all of it."""
+    lines = [printable(line) for line in str(error).splitlines()] or [type(error).__name__]
+    if verbose:
+        return "\n".join(line for line in lines if not _is_own(line))
+    place = _place(error)
+    return f"{lines[0]} ({place})" if place and place not in lines[0] else lines[0]
+
+
+def printable(text: str) -> str:
+    """Text that cannot move a terminal's cursor."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _place(error: IrgradError) -> str:
+    """The file and line at the end of a message, as `file:line` or `file:line:column`."""
+    found = [match for match in _PLACE.finditer(str(error)) if not _is_own(match[0])]
+    if not found:
+        return ""
+    place = f"{printable(found[-1]['file'])}:{found[-1]['line']}"
+    return f"{place}:{error.column}" if isinstance(error, ParseError) else place
+
+
+def _is_own(line: str) -> bool:
+    """Whether a line of a message names the script that started this program."""
+    match = _PLACE.match(line)
+    return match is not None and match["file"] == relative_path(os.path.abspath(sys.argv[0]))

@@ -1,0 +1,158 @@
+"""jit, compile, spec and check: from a Python function to compiled code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .errors import ArgumentError, CheckError, IrgradError
+from .ir.graph import Graph, attributes
+from .ir.spec import parse_type
+from .ir.types import TensorType
+from .jitted import Jitted, Plan
+from .runtime.boundary import describe_value
+from .runtime.compiled import Compiled
+from .runtime.guards import watch
+from .runtime.options import Options, make_options
+from .signatures import Position, positions
+from .tracing.context import Trace
+from .tracing.dispatch import find_trace, run_traced
+from .tracing.locations import add_location, user_locations
+
+Function = Callable[..., Any]
+
+
+def jit(
+    f: Function | None = None,
+    *,
+    specs: Sequence[Any] | None = None,
+    donate: int | str | Sequence[Position] = (),
+    static: int | str | Sequence[Position] = (),
+    target: str = "cpu",
+    **options: Any,
+) -> Any:
+    """A function compiled at its first call for each signature of its arguments.
+
+    f: a function of arrays, numbers, and nested tuples, lists and dicts of them; left out, jit is a
+    decorator with arguments. specs: types that the arguments must have, as for `compile`; sizes may
+    be names, and each set of sizes is compiled for itself. donate: positions or names of arguments
+    whose memory results may take over. static: positions or names of arguments that are plain
+    hashable values; each value is compiled for itself. options: the fields of `Options`.
+
+    Called inside a trace, the function becomes part of it. Globals and closure cells that `f` and
+    the functions it calls read are watched: where one of them has changed, `f` is compiled anew.
+    Calls raise ArgumentError, DonationError and CheckError as those of a Compiled do, and
+    LimitError after `max_retraces` further compiles.
+    """
+    if f is None:
+        return partial(jit, specs=specs, donate=donate, static=static, target=target, **options)
+    if not callable(f):
+        raise ArgumentError(f"jit: expected a function, got {describe_value(f)}")
+    plan = Plan(f, positions(donate), positions(static), target, make_options("jit", options))
+    return Jitted(plan, None if specs is None else tuple(specs))
+
+
+def compile(  # noqa: A001
+    f_or_graph: Function | Graph | Jitted,
+    *specs: Any,
+    donate: int | str | Sequence[Position] = (),
+    static: int | str | Sequence[Position] = (),
+    target: str = "cpu",
+    **options: Any,
+) -> Compiled:
+    """Compile ahead of time.
+
+    f_or_graph: a function, or a graph, which needs no specs. specs: one for each argument: types
+    such as "f32[8,784]", arrays or numbers, in nested tuples, lists and dicts; at the positions of
+    static arguments their values. donate, static, options: as for `jit`.
+
+    Raises LoweringError for sizes that are names, except with target="reference".
+    """
+    settings = make_options("compile", options)
+    if isinstance(f_or_graph, Graph):
+        return _compile_graph(f_or_graph, specs, positions(donate), static, target, settings)
+    f = f_or_graph
+    if isinstance(f, Jitted):
+        specs = specs or f.specs or ()
+        f = f.__wrapped__
+    if not callable(f):
+        raise ArgumentError(f"compile: expected a function or a graph, got {describe_value(f)}")
+    plan = Plan(f, positions(donate), positions(static), target, settings)
+    fixed, dynamic = plan.split(specs)
+    return plan.compile(tuple(dynamic), fixed, watch(f))
+
+
+def _compile_graph(
+    graph: Graph,
+    specs: tuple[Any, ...],
+    donate: tuple[Position, ...],
+    static: Any,
+    target: str,
+    options: Options,
+) -> Compiled:
+    from .driver import compile_graph
+
+    if specs or positions(static):
+        raise ArgumentError(
+            f"compile: expected a graph alone, as its inputs have types, got {len(specs)} specs"
+        )
+    if not donate:
+        return compile_graph(graph, target=target, options=options)
+    children = graph.signature.inputs.children
+    if any(not isinstance(one, int) or not 0 <= one < len(children) for one in donate):
+        raise ArgumentError(
+            f"donate: expected positions below {len(children)}, got {donate}"
+        )
+    starts = [sum(child.leaves for child in children[:i]) for i in range(len(children))]
+    leaves = [
+        leaf
+        for i in donate
+        for leaf in range(starts[i], starts[i] + children[i].leaves)  # type: ignore[index]
+    ]
+    return compile_graph(graph, target=target, options=options, donate=leaves)
+
+
+def spec(text: str) -> TensorType:
+    """The type that a text such as "f32[n,784]" spells; ParseError for other text."""
+    return parse_type(text)
+
+
+def check(pred: Any, message: str) -> None:
+    """Raise CheckError with `message` when the function runs, unless `pred` is true everywhere.
+
+    pred: a bool or an array of bools. Outside of a trace it is looked at at once.
+    """
+    if not isinstance(message, str):
+        raise ArgumentError(f"check: expected a message, got {describe_value(message)}")
+    trace = find_trace((pred,))
+    if trace is not None:
+        run_traced(trace, _record_check, pred, message)
+        return
+    array = np.asarray(pred)
+    if array.dtype != np.bool_:
+        raise _located(ArgumentError(f"check: expected bools, got {describe_value(pred)}"))
+    failing = np.flatnonzero(~array)
+    if failing.size:
+        raise _located(
+            CheckError(
+                f"check: {message} (expected true everywhere, got false at flat index "
+                f"{failing[0]})"
+            )
+        )
+
+
+def _record_check(trace: Trace, pred: Any, message: str) -> None:
+    value = trace.lift(pred)
+    if value.dtype != np.bool_:
+        raise ArgumentError(f"check: expected bools, got {value.type}")
+    graph, builder = trace.graph, trace.builder
+    attrs = attributes({"message": message})
+    graph.effects.append(graph.add("check", [value.value], (), attrs, "", builder.locations))
+
+
+def _located(error: IrgradError) -> IrgradError:
+    add_location(error, user_locations())
+    return error
