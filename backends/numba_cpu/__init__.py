@@ -30,25 +30,31 @@ class CpuBackend:
 
         Raises BackendError on a processor without vectors and fused multiply-add.
         """
-        from .llvm.compile import compile_module, load_object
-        from .llvm.cpu import host_cpu
-        from .llvm.entry import arena_bytes, program_module
-
         assert program is not None, "the CPU backend compiles programs"
-        cpu = host_cpu()
-        clock = _Clock()
-        digest = hashlib.sha256(canonical_text(graph).encode()).hexdigest()[:16]
-        module = clock.time("emit", lambda: program_module(program, digest, cpu.vector_bytes))
-        data = clock.time("optimise", lambda: compile_module(module, cpu))
-        loaded = clock.time("load", lambda: load_object(data))
-        code = Code(
-            loaded.address(f"irg_{digest}"),
-            data,
-            lambda form, kernel: kernel_source(program, kernel, form),
-            clock.seconds,
-            loaded,
-        )
-        return Executable(program, graph, code, arena_bytes(program, cpu.vector_bytes))
+        code, arena_bytes = compile_code(program, graph)
+        return Executable(program, graph, code, arena_bytes)
+
+
+def compile_code(program: Program, graph: Graph) -> tuple[Code, int]:
+    """The loaded code of a program, lowered from `graph`, and the arena bytes that it wants."""
+    from .llvm.compile import compile_module, load_object
+    from .llvm.cpu import host_cpu
+    from .llvm.entry import arena_bytes, program_module
+
+    cpu = host_cpu()
+    clock = _Clock()
+    digest = hashlib.sha256(canonical_text(graph).encode()).hexdigest()[:16]
+    module = clock.time("emit", lambda: program_module(program, digest, cpu.vector_bytes))
+    data = clock.time("optimise", lambda: compile_module(module, cpu))
+    loaded = clock.time("load", lambda: load_object(data))
+    code = Code(
+        loaded.address(f"irg_{digest}"),
+        data,
+        lambda form, kernel: kernel_source(program, kernel, form),
+        clock.seconds,
+        loaded,
+    )
+    return code, arena_bytes(program, cpu.vector_bytes)
 
 
 class _Clock:

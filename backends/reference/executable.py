@@ -34,7 +34,7 @@ class ReferenceExecutable:
         arrays = self._plain(arguments)
         if arrays is None:
             return None
-        computed = interpret(self._graph, [*arrays, *self._captures])
+        computed = interpret(self._graph, [*arrays, *self._native_captures()])
         leaves: list[np.ndarray] = []
         for result, value in zip(self.results(arrays), computed):
             if result.kind == "donated":
@@ -43,6 +43,12 @@ class ReferenceExecutable:
                 leaves.append(np.array(value, order="C"))
         self._overwrite(leaves, computed, arrays)
         return leaves
+
+    def _native_captures(self) -> list[np.ndarray]:
+        return [
+            array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+            for array in self._captures
+        ]
 
     def _overwrite(
         self,
@@ -105,7 +111,7 @@ class ReferenceExecutable:
 
         def run() -> int:
             try:
-                computed = interpret(self._graph, [*arguments, *self._captures])
+                computed = interpret(self._graph, [*arguments, *self._native_captures()])
             except CheckError as error:
                 failures.append(error)
                 return 1

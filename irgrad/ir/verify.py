@@ -215,9 +215,11 @@ def node_problem(node: Node, is_effect: bool, ops: Ops) -> str | None:
         hint = f" (is '{near[0]}' meant?)" if near else ""
         return f"{node.op}: expected the name of an op, got an unknown one{hint}"
     record = ops[node.op]
-    if record.effect != is_effect:
+    # A kernel has the effects of its region.
+    effect = record.effect or (node.op in _FUSED and any(r.effects for _, r in node.regions()))
+    if effect != is_effect:
         return (f"{node.op}: expected to be listed as an effect, got a plain node"
-                if record.effect else f"{node.op}: expected no effect, got it listed as one")
+                if effect else f"{node.op}: expected no effect, got it listed as one")
     found = [name for name, _ in node.attributes]
     expected = sorted(record.attributes)
     if found != expected:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..ir.graph import Graph, Value, attributes
-from ..ir.location import merge
+from ..ir.location import Location, merge
 from ..ir.signature import flat_signature
 from ..ops.registry import REGISTRY
 from .fusion_groups import Group, Grouping
@@ -102,12 +102,19 @@ def _fuse_group(
         [graph.type(value) for value in results],
         attributes({"body": region, "kind": _kind(graph, group, members), "rows": rows}),
         _name(graph, members),
-        merge(*(graph[key].locations for key in reversed(members))),
+        _lines(graph, members),
     )
     replaced.update((value, Value(fused, i)) for i, value in enumerate(results))
     for key in members:
         if key in graph.effects:
             replaced[Value(key, -1)] = Value(fused)
+
+
+def _lines(graph: Graph, members: list[int]) -> tuple[Location, ...]:
+    """The source lines of all members, the last ones first, those that only gradients come from
+    after the others."""
+    lines = merge(*(graph[key].locations for key in reversed(members)))
+    return tuple(sorted(lines, key=lambda line: line.role != ""))
 
 
 def _reduces(graph: Graph, members: list[int]) -> bool:

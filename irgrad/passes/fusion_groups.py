@@ -135,7 +135,7 @@ class Grouping:
             other = self.groups.get(self.group_of.get(source, -1))
             mine = self.groups[self.group_of[key]]
             if other is not None and other is not mine:
-                self._try_merge(other, mine, key)
+                self._try_merge(other, mine)
 
     def _new_group(self, key: int) -> Group:
         node = self.graph[key]
@@ -176,8 +176,8 @@ class Grouping:
 
     # -- merging ---------------------------------------------------------------------------------
 
-    def _try_merge(self, other: Group, mine: Group, key: int) -> None:
-        """Merge the group of `key` with one that it reads, where that is legal."""
+    def _try_merge(self, other: Group, mine: Group) -> None:
+        """Merge a group with one that it reads, where that is legal."""
         count = len(other.members) + len(mine.members)
         if count > MAX_MEMBERS or "lone" in (other.kind, mine.kind):
             return
@@ -185,37 +185,74 @@ class Grouping:
             if self._is_epilogue(other, mine) and not self._would_cycle(other, mine):
                 self._absorb(*((other, mine) if other.kind == "contract" else (mine, other)))
             return
-        member = self._member_in(other, mine, key)
-        if member is None:
+        moved = self._moved_members(other, mine)
+        rows = set() if moved is None else self._merged_rows(other, mine, moved)
+        if moved is None or not rows or self._would_cycle(other, mine):
             return
-        rows = self._merged_rows(other, mine)
-        if rows and not self._would_cycle(other, mine):
-            self.members[key] = member
-            other.rows = rows
-            self._absorb(other, mine)
+        first, second = (other, mine) if len(other.domain) >= len(mine.domain) else (mine, other)
+        self.members.update(moved)
+        first.rows = rows
+        self._absorb(first, second)
 
-    def _member_in(self, other: Group, mine: Group, key: int) -> Member | None:
-        """How `key` computes in the merged loop group; None where it cannot."""
-        current = self.members[key]
+    def _moved_members(self, other: Group, mine: Group) -> dict[int, Member] | None:
+        """The members that compute elsewhere once two loop groups are one; None where they cannot
+        be one.
+
+        A group over the outer axes of a row kernel's domain moves to its rows as a whole.
+        """
         if other.domain == mine.domain:
-            legal = self._all_match(other, mine) and self._all_match(mine, other)
-            return current if legal else None
-        outer = len(mine.domain)
-        is_row = len(mine.members) == 1 and mine.domain == other.domain[:outer]
-        if outer >= len(other.domain) or not is_row or not self._reads_match(other, key, "row"):
+            return {} if self._all_match(other, mine) and self._all_match(mine, other) else None
+        small, big = sorted((other, mine), key=lambda group: len(group.domain))
+        is_outer = small.domain == big.domain[: len(small.domain)]
+        if len(small.domain) == len(big.domain) or not is_outer or not self._has_rows(big):
             return None
+        moved = {key: self._at_row(key) for key in small.members}
+        if any(member is None for member in moved.values()):
+            return None
+        found = {key: member for key, member in moved.items() if member is not None}
+        rank = len(small.domain)
+        for reader in (*small.members, *big.members):
+            if reader in found or small.number in big.predecessors:
+                if not self._row_reads_match(reader, found, big, rank):
+                    return None
+        return found
+
+    def _has_rows(self, group: Group) -> bool:
+        return any(self.members[key].result == "row" for key in group.members)
+
+    def _at_row(self, key: int) -> Member | None:
+        """A full member of a smaller group as a member at the rows of a larger one."""
         op = self.graph[key].op
-        if op in ROW_ONLY:
+        if self.members[key].place == "row" or op in ROW_ONLY or key in self.reads.copies:
             return None
         return Member("row", "closed" if self.registry[op].family == "reduce" else "row")
 
-    def _merged_rows(self, other: Group, mine: Group) -> set[int]:
-        rank = len(other.domain)
-        own = mine.rows if other.domain == mine.domain else {rank - len(mine.domain)}
-        rows = other.rows & own
+    def _row_reads_match(
+        self, reader: int, moved: Mapping[int, Member], big: Group, rank: int
+    ) -> bool:
+        """Whether a node reads row results alone of what is moved, and of the larger group too
+        where it is itself moved."""
+        for view in self.reads.of(reader):
+            source = view.source.node
+            inside = source in moved or (reader in moved and self.group_of.get(source) == big.number)
+            if not inside:
+                continue
+            result = moved[source].result if source in moved else self.members[source].result
+            if result != "row" or not _runs_along(view, rank):
+                return False
+        return True
+
+    def _merged_rows(self, other: Group, mine: Group, moved: Mapping[int, Member]) -> set[int]:
+        rank = max(len(other.domain), len(mine.domain))
+        if moved:
+            big = other if len(other.domain) == rank else mine
+            rows = big.rows & {rank - min(len(other.domain), len(mine.domain))}
+        else:
+            rows = other.rows & mine.rows
         for reader, group in ((mine, other), (other, mine)):
             for view in self._reads_across(reader, group):
-                if self.members[view.source.node].result == "row":
+                source = view.source.node
+                if moved.get(source, self.members[source]).result == "row":
                     rows = rows & {rank - self.graph.type(view.source).rank}
         return rows
 

@@ -61,7 +61,7 @@ def compare(step: str, expected: Sequence[np.ndarray], got: Sequence[np.ndarray]
             at = int(np.flatnonzero(~close.reshape(-1))[0])
             raise CheckError(
                 f"{step}: expected result {position} equal to the interpreter's, got "
-                f"{have.reshape(-1)[at]!r} instead of {want.reshape(-1)[at]!r} at flat index {at}"
+                f"{have.item(at)!r} instead of {want.item(at)!r} at flat index {at}"
             )
 
 

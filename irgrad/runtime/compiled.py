@@ -18,7 +18,7 @@ from ..ir.signature import Signature
 from ..tracing.locations import add_location, user_locations
 from ..tracing.trees import flatten, spec_of
 from .bound import Bound, make_result_arrays
-from .boundary import Boundary, Parameter
+from .boundary import Boundary, Parameter, describe_value
 from .options import Options
 from .report import explain_text, report_text
 from .results import make_finish, parameter_names
@@ -180,13 +180,11 @@ class Compiled:
     def _explain_refusal(self) -> None:
         """Raise the error for inputs that passed the boundary and were still refused."""
         for capture in self.captured:
-            expected = capture.type
-            key = next(k for k, x in self.graph.captures.items() if x is capture.array)
-            type_ = self.graph.type(Value(key))
-            if capture.array.dtype != type_.dtype.numpy or capture.array.shape != type_.shape:
+            got = describe_value(capture.array)
+            if got != capture.type:
                 raise ArgumentError(
-                    f"captured array {capture.name}: expected {expected}, as when it was compiled, "
-                    f"got {capture.array.dtype.name}{list(capture.array.shape)}"
+                    f"captured array {capture.name}: expected {capture.type}, as when it was "
+                    f"compiled, got {got}"
                 )
         raise InternalError(f"{self.graph.name}: expected converted arguments to be accepted")
 

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..interpret import interpret
-from ..ir.graph import Graph, Value
+from ..interpret import bind_dims, input_names, interpret
+from ..ir.graph import Graph, Node, Value
 from ..ops.registry import REGISTRY
 
-SAMPLES = 6
+PAIRS = 3  # each with noise of one sign and of the other, so that one of them crosses any threshold
 UNITS = 4.0  # rounding errors, in units in the last place, that a node may make
 MARGIN = 8.0
+MOVED = frozenset({"elementwise", "reduce", "contract"})
+SUMS = frozenset({"reduce_sum", "reduce_prod", "dot_general"})
 
 
 class _Perturbed:
-    """Runs a graph with every float result moved by a few units in the last place."""
+    """Runs a graph with every float result moved by a few units in the last place.
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
-        self.dims: dict[str, int] = {}
+    The operands of sums and products along axes are moved too, once for each such reader: that is
+    the backward error of adding up in another order, which cancellation makes visible.
+    """
+
+    def __init__(self, seed: int, sign: float, dims: Mapping[str, int]) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.sign = sign
+        self.dims = dims
 
     def run(self, graph: Graph, arguments: Sequence[np.ndarray]) -> list[np.ndarray]:
         values = {Value(key): np.asarray(a) for key, a in zip(graph.inputs, arguments)}
@@ -28,23 +35,49 @@ class _Perturbed:
             node = graph[key]
             if node.op == "input":
                 continue
-            record = REGISTRY[node.op]
-            operands = [values[operand] for operand in node.operands]
-            results = record.evaluate(operands, dict(node.attributes), self)
-            moved = record.family in ("elementwise", "reduce", "contract")
-            for index, result in enumerate(results):
-                array = np.asarray(result)
-                values[Value(key, index)] = self._move(array, operands) if moved else array
+            results = self._evaluate(node, [values[operand] for operand in node.operands])
+            values.update((Value(key, index), array) for index, array in enumerate(results))
         return [values[value] for value in graph.outputs]
 
-    def _move(self, array: np.ndarray, operands: Sequence[np.ndarray]) -> np.ndarray:
+    def _evaluate(self, node: Node, operands: list[np.ndarray]) -> list[np.ndarray]:
+        record, attrs = REGISTRY[node.op], dict(node.attributes)
+        if node.op not in SUMS:
+            results = [np.asarray(r) for r in record.evaluate(operands, attrs, self)]
+            return [self._move(r) for r in results] if record.family in MOVED else results
+        moved = [self._move(x) for x in operands]
+        (result,) = record.evaluate(moved, attrs, self)
+        unclear = _depends_on_order(node.op, attrs, moved)
+        if unclear is None:
+            return [self._move(np.asarray(result))]
+        return [np.where(unclear, result.dtype.type(np.nan), self._move(np.asarray(result)))]
+
+    def _move(self, array: np.ndarray) -> np.ndarray:
         if array.dtype.kind != "f":
             return array
         unit = np.finfo(array.dtype).eps * UNITS
-        noise = 1 + self.rng.uniform(-1, 1, array.shape) * unit
-        zero_sign = self.rng.choice([-1.0, 1.0], array.shape)
-        moved = array.astype(np.float64) * np.where(array == 0, zero_sign, noise)
-        return np.asarray(moved.astype(array.dtype))
+        direction = self.sign * self.rng.uniform(-1, 1, array.shape)
+        zero_sign = np.where(direction < 0, -1.0, 1.0)
+        factor = np.where(array == 0, zero_sign, 1 + direction * unit)
+        return np.asarray((array.astype(np.float64) * factor).astype(array.dtype))
+
+
+def _depends_on_order(
+    op: str, attrs: Mapping[str, object], operands: Sequence[np.ndarray]
+) -> np.ndarray | None:
+    """Where finite operands have partial results that may overflow or vanish; None for integers."""
+    (dtype,) = {x.dtype for x in operands}
+    if dtype.kind != "f":
+        return None
+    sizes = [np.abs(np.where(np.isfinite(x), x, 0)).astype(np.float64) for x in operands]
+    largest, smallest = float(np.finfo(dtype).max) / 2, float(np.finfo(dtype).tiny)
+    if op == "reduce_prod":
+        high = np.prod(np.maximum(sizes[0], 1), axis=attrs["axes"])
+        low = np.prod(np.where(sizes[0] > 0, np.minimum(sizes[0], 1), 1), axis=attrs["axes"])
+        return (high > largest) | (low < smallest)
+    if op == "reduce_sum":
+        return np.asarray(np.sum(sizes[0], axis=attrs["axes"]) > largest)
+    (total,) = REGISTRY[op].evaluate(sizes, attrs, None)  # type: ignore[arg-type]
+    return np.asarray(total > largest)
 
 
 def condition_bound(
@@ -53,18 +86,21 @@ def condition_bound(
     """The interpreter's outputs, and for each the largest difference that rounding explains.
 
     Every float result of every node is moved by up to UNITS units in the last place, a zero to
-    either sign, SAMPLES times; the bound is MARGIN times the spread of the outputs so found, plus
-    UNITS units of the output. An element that the movement makes infinite, NaN or (of integer or
-    bool type) different has an infinite bound.
+    either sign, in PAIRS pairs of opposite directions; the bound is MARGIN times the spread of the
+    outputs so found, plus UNITS units of the output. An element that the movement makes infinite,
+    NaN or (of integer or bool type) different has an infinite bound, and so has one behind a sum
+    that could overflow on the way.
     """
     exact = interpret(graph, arguments)
-    rng = np.random.default_rng(seed)
+    types = [graph.type(Value(key)) for key in graph.inputs]
+    dims = bind_dims(types, [np.shape(a) for a in arguments], input_names(graph))
     spread = [np.zeros(np.shape(a), np.float64) for a in exact]
     with np.errstate(all="ignore"):
-        for _ in range(SAMPLES):
-            for total, base, moved in zip(spread, exact, _Perturbed(rng).run(graph, arguments)):
-                difference = _distance(base, moved)
-                np.maximum(total, difference, out=total)
+        for pair in range(PAIRS):
+            for sign in (1.0, -1.0):
+                moved = _Perturbed(seed + pair, sign, dims).run(graph, arguments)
+                for total, base, other in zip(spread, exact, moved):
+                    np.maximum(total, _distance(base, other), out=total)
         bounds = [
             total * MARGIN + _unit(base) * UNITS * np.abs(np.nan_to_num(base.astype(np.float64)))
             for total, base in zip(spread, exact)
@@ -79,12 +115,12 @@ def _unit(array: np.ndarray) -> float:
 def _distance(base: np.ndarray, other: np.ndarray) -> np.ndarray:
     """|base - other| as float64; 0 for equal values, infinite where a special value changes or an
     integer or bool does."""
-    a, b = base.astype(np.float64), other.astype(np.float64)
-    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    same = (base == other) | ((base != base) & (other != other))
     if base.dtype.kind != "f":
         return np.where(same, 0.0, np.inf)
-    difference = np.abs(a - b)
-    return np.where(same, 0.0, np.where(np.isfinite(a) & np.isfinite(b), difference, np.inf))
+    a, b = base.astype(np.float64), other.astype(np.float64)
+    finite = np.isfinite(a) & np.isfinite(b)
+    return np.where(same, 0.0, np.where(finite, np.abs(a - b), np.inf))
 
 
 def within(base: np.ndarray, other: np.ndarray, bound: np.ndarray) -> bool:

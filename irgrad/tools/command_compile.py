@@ -13,7 +13,14 @@ from ..ir.graph import Graph
 from ..runtime.compiled import Compiled
 from ..runtime.options import Options
 from .files import check_new_folder, new_folder
-from .options import NumericsOption, SourceArgument, SpecOption, TargetOption, VerboseOption
+from .options import (
+    Numerics,
+    NumericsOption,
+    SourceArgument,
+    SpecOption,
+    TargetOption,
+    VerboseOption,
+)
 from .report import reported
 from .source import check_sizes, load_source, read_graph
 
@@ -24,8 +31,9 @@ Example:
     irgrad compile model.py:loss out --spec 'f32[128,784]' --spec 'f32[784,10]'
 
 The folder must not exist yet. It receives stages/ (the graph as traced and after each pass,
-numbered), kernels/ (each kernel as kernel IR, LLVM and assembly), report.txt (kernels, memory, compile
-times), rewrites.txt (which rule fired how often) and the object file. All sizes must be numbers.
+numbered), kernels/ (each kernel as kernel IR, LLVM and assembly), report.txt (kernels, memory and
+compile times), rewrites.txt (how often each rule fired) and the object file. All sizes must be
+numbers.
 """
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]")
 
@@ -38,12 +46,12 @@ def compile_source(
     ],
     spec: SpecOption = None,
     target: TargetOption = "cpu",
-    numerics: NumericsOption = "stable",
+    numerics: NumericsOption = Numerics.stable,
     verbose: VerboseOption = False,
 ) -> None:
     """Compile a source and describe the result in files."""
     with reported(verbose):
-        options = Options(numerics=numerics)
+        options = Options(numerics=numerics.value)
         check_new_folder(folder)
         graph = read_graph(load_source(source), spec or ())
         compiled = _compile(graph, target, options)

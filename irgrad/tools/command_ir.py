@@ -13,7 +13,7 @@ from ..ir.printer import print_graph
 from ..kernel.text import print_kernel
 from ..passes.lower import lower
 from ..runtime.options import Options
-from .options import NumericsOption, SourceArgument, SpecOption, VerboseOption
+from .options import Numerics, NumericsOption, SourceArgument, SpecOption, VerboseOption
 from .report import reported
 from .source import load_source, read_graph
 
@@ -23,9 +23,9 @@ Examples:
 
     irgrad ir model.py:loss --spec 'f32[n,784]' --spec 'f32[784,10]'
 
-    irgrad ir model.py:loss --spec 'f32[8,4]' --stage simplify   (after that pass)
+    irgrad ir model.py:loss --spec 'f32[8,784]' --spec 'f32[784,10]' --stage fuse
 
-    irgrad ir graph.irg --kernels                                (the loops it becomes)
+    irgrad ir graph.irg --kernels
 
 The text can be saved to a file that ends in .irg and given back as SOURCE.
 """
@@ -49,12 +49,12 @@ def ir(
     locations: Annotated[
         bool, typer.Option("--locations", help="Show the source lines of each node.")
     ] = False,
-    numerics: NumericsOption = "stable",
+    numerics: NumericsOption = Numerics.stable,
     verbose: VerboseOption = False,
 ) -> None:
     """Print the text that was asked for; the graph as traced by default."""
     with reported(verbose):
-        options = Options(numerics=numerics)
+        options = Options(numerics=numerics.value)
         graph = read_graph(load_source(source), spec or ())
         if all_stages:
             typer.echo(_all_text(graph, options, locations), nl=False)

@@ -14,9 +14,16 @@ from ..ir.types import TensorType, dtype_of
 from ..runtime.options import Options
 from ..tracing.trees import spec_of
 from .files import check_output, read_arrays, write_arrays
-from .options import NumericsOption, SourceArgument, SpecOption, TargetOption, VerboseOption
+from .options import (
+    Numerics,
+    NumericsOption,
+    SourceArgument,
+    SpecOption,
+    TargetOption,
+    VerboseOption,
+)
 from .report import printable, reported
-from .source import check_sizes, load_source, match_arrays, read_graph_for
+from .source import admit_arrays, check_sizes, load_source, read_graph_for
 
 HELP = """Compile a function and run it on arrays from a .npz file.
 
@@ -48,12 +55,12 @@ def run(
     ] = "",
     spec: SpecOption = None,
     target: TargetOption = "cpu",
-    numerics: NumericsOption = "stable",
+    numerics: NumericsOption = Numerics.stable,
     verbose: VerboseOption = False,
 ) -> None:
     """Run a source once."""
     with reported(verbose):
-        options = Options(numerics=numerics)
+        options = Options(numerics=numerics.value)
         if output:
             check_output(output)
         arrays = read_arrays(inputs) if inputs else {}
@@ -71,7 +78,7 @@ def run_once(
 ) -> dict[str, np.ndarray]:
     """The results of a graph by name, for arrays by the names of its arguments."""
     check_sizes(graph)
-    leaves = match_arrays(graph, arrays)
+    leaves = admit_arrays(graph, arrays)
     compiled = compile_graph(graph, target=target, options=options)
     results = compiled.call_leaves(leaves)
     return dict(zip(_result_names(graph), results, strict=True))

@@ -14,7 +14,8 @@ from typing import IO, BinaryIO
 
 import numpy as np
 
-from ..errors import ArgumentError, FileError, LimitError
+from ..errors import ArgumentError, DTypeError, FileError, LimitError
+from ..ir.types import dtype_of
 
 _MAX_HEADER = 10_000  # characters of the header of one array, as in NumPy
 
@@ -22,7 +23,7 @@ _MAX_HEADER = 10_000  # characters of the header of one array, as in NumPy
 def check_input(path: str, kind: str, limit: int | None = None) -> None:
     """Raise FileError unless `path` is a regular file that can be read.
 
-    kind: what messages call it. limit: the largest number of bytes, beyond which it is a LimitError.
+    kind: what messages call it. limit: the largest number of bytes; more are a LimitError.
     """
     try:
         found = os.stat(path)
@@ -72,6 +73,9 @@ def read_arrays(path: str) -> dict[str, np.ndarray]:
                     _check_header(member, info)
                 with archive.open(info) as member:
                     arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
+                dtype_of(arrays[name].dtype)
+    except DTypeError as error:
+        raise FileError(f"{path}: {info.filename.removesuffix('.npy')}: {error}") from None
     except (OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile,
             zlib.error) as error:  # fmt: skip
         raise FileError(f"{path}: expected {kind}, got {_why(error)}") from None

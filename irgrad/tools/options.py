@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
+
+
+class Numerics(StrEnum):
+    """Classes of rewrites, as in `Options.numerics`."""
+
+    exact = "exact"
+    stable = "stable"
+    approximate = "approximate"
+
 
 SourceArgument = Annotated[
     str,
@@ -30,12 +40,7 @@ TargetOption = Annotated[
     typer.Option("--target", metavar="NAME", help="What runs it: cpu, or reference (NumPy, slow)."),
 ]
 NumericsOption = Annotated[
-    str,
-    typer.Option(
-        "--numerics",
-        metavar="CLASS",
-        help="The highest class of rewrites: exact, stable or approximate.",
-    ),
+    Numerics, typer.Option("--numerics", help="The highest class of rewrites that may be used.")
 ]
 VerboseOption = Annotated[
     bool, typer.Option("--verbose", "-v", help="Print all lines of an error.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -10,40 +9,39 @@ from contextlib import contextmanager
 
 import typer
 
-from ..errors import IrgradError, ParseError
-from ..ir.location import relative_path
+from ..errors import ArgumentError, IrgradError, ParseError
 
-FAILED = 1  # the input or the program is at fault; 2, for a wrong use, is typer's
+FAILED = 1  # the input or the program is at fault
+MISUSED = 2  # as typer has it for unknown options
 _PLACE = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+)', re.MULTILINE)
+
+
+class UsageError(ArgumentError):
+    """An argument of the command line is not of the form that its help describes."""
 
 
 @contextmanager
 def reported(verbose: bool) -> Iterator[None]:
-    """Turn an error of irgrad into a line on stderr and the exit code 1.
+    """Turn an error of irgrad into a line on stderr and an exit code, 2 for a UsageError, else 1.
 
     verbose: print all lines of its message.
     """
     try:
         yield
     except IrgradError as error:
-        print_error(error, verbose)
-        raise typer.Exit(FAILED) from None
+        print(f"irgrad: error: {error_text(error, verbose)}", file=sys.stderr)
+        raise typer.Exit(MISUSED if isinstance(error, UsageError) else FAILED) from None
     except MemoryError:
         print("irgrad: error: expected enough memory for the arrays, got too little",
               file=sys.stderr)
         raise typer.Exit(FAILED) from None
 
 
-def print_error(error: IrgradError, verbose: bool) -> None:
-    """Print `irgrad: error: ` and the message on stderr."""
-    print(f"irgrad: error: {error_text(error, verbose)}", file=sys.stderr)
-
-
 def error_text(error: IrgradError, verbose: bool) -> str:
     """The message: its first line and the source line that it names, or all of it."""
     lines = [printable(line) for line in str(error).splitlines()] or [type(error).__name__]
     if verbose:
-        return "\n".join(line for line in lines if not _is_own(line))
+        return "\n".join(lines)
     place = _place(error)
     return f"{lines[0]} ({place})" if place and place not in lines[0] else lines[0]
 
@@ -55,14 +53,8 @@ def printable(text: str) -> str:
 
 def _place(error: IrgradError) -> str:
     """The file and line at the end of a message, as `file:line` or `file:line:column`."""
-    found = [match for match in _PLACE.finditer(str(error)) if not _is_own(match[0])]
+    found = list(_PLACE.finditer(str(error)))
     if not found:
         return ""
     place = f"{printable(found[-1]['file'])}:{found[-1]['line']}"
     return f"{place}:{error.column}" if isinstance(error, ParseError) else place
-
-
-def _is_own(line: str) -> bool:
-    """Whether a line of a message names the script that started this program."""
-    match = _PLACE.match(line)
-    return match is not None and match["file"] == relative_path(os.path.abspath(sys.argv[0]))

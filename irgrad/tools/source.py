@@ -28,19 +28,17 @@ from ..ir.spec import parse_type
 from ..ir.types import TensorType
 from ..ops.check import verify
 from ..passes.infer import Infer, specialise
+from ..runtime.boundary import Boundary, Parameter
 from ..runtime.compiled import Compiled
 from ..tracing.trace import trace
 from ..tracing.trees import flatten_object, unflatten_object
 from ..transforms import Jitted
 from .files import check_input, read_text
+from .report import UsageError
 
 MODULE = "__irgrad_source__"  # the name under which a file is imported
 MAX_BYTES = 2**47  # of one value: what a process can address
 TEXT = ".irg"
-
-
-class SourceUsageError(ArgumentError):
-    """The text given as SOURCE names neither a function nor a graph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +62,14 @@ class Source:
 def load_source(text: str) -> Source:
     """Load what `file.py:function` or `graph.irg` names; a Python file is run as an import would.
 
-    Raises SourceUsageError for text of another form, FileError for a file that is missing or does
+    Raises UsageError for text of another form, FileError for a file that is missing or does
     not hold what it should, ParseError or LimitError for what the IR text holds.
     """
     if text.endswith(TEXT):
         return Source(text, _read_graph(text))
     file, colon, name = text.rpartition(":")
     if not colon or not file or not all(part.isidentifier() for part in name.split(".")):
-        raise SourceUsageError(
+        raise UsageError(
             f"SOURCE: expected file.py:function or a file of IR text that ends in {TEXT}, got "
             f"{text!r}"
         )
@@ -125,7 +123,7 @@ def _user_code(message: str, kind: type[IrgradError], file: str) -> Iterator[Non
     except IrgradError:
         raise
     except (Exception, SystemExit) as error:  # a user's program may raise anything
-        said = str(error).splitlines()
+        said = (error.msg if isinstance(error, SyntaxError) else str(error)).splitlines()
         got = type(error).__name__ + (f": {said[0]}" if said else "")
         raise kind(f"{message}, got {got}\n{describe(_where(error, file))}") from None
 
@@ -197,9 +195,15 @@ def read_graph_for(source: Source, specs: Sequence[str], arrays: Mapping[str, np
     return _sized(_with_captures(graph), arrays)
 
 
-def match_arrays(graph: Graph, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """The arrays in the order of the arguments; ArgumentError for missing or surplus ones."""
-    return _by_name(argument_names(graph), arrays)
+def admit_arrays(graph: Graph, arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+    """The arrays in the order of the arguments, as a compiled function takes them.
+
+    Raises ArgumentError for missing, surplus or unfit ones.
+    """
+    names = argument_names(graph)
+    types = [graph.type(Value(key)) for key in graph.inputs[: len(names)]]
+    boundary = Boundary([Parameter(name, type_) for name, type_ in zip(names, types)])
+    return boundary.admit(_by_name(names, arrays))
 
 
 def argument_names(graph: Graph) -> list[str]:
@@ -240,7 +244,7 @@ def _parse_spec(spec: str) -> TensorType:
         return parse_type(spec)
     except IrgradError as error:
         line = str(error).splitlines()[0]
-        raise ArgumentError(f"--spec {spec!r}: {line}") from None
+        raise UsageError(f"--spec {spec!r}: {line}") from None
 
 
 def _typed(graph: Graph, types: Sequence[TensorType]) -> Graph:
@@ -288,7 +292,7 @@ def _with_captures(graph: Graph) -> Graph:
 def _sized(graph: Graph, arrays: Mapping[str, np.ndarray]) -> Graph:
     """The graph for the sizes of arrays."""
     types = [graph.type(Value(key)) for key in graph.inputs[: len(argument_names(graph))]]
-    given = match_arrays(graph, arrays)
+    given = _by_name(argument_names(graph), arrays)
     dims = bind_dims(types, [array.shape for array in given], argument_names(graph))
     if dims:
         graph = graph.copy()

@@ -478,9 +478,10 @@ def test_code_calls_only_memory_functions_and_has_no_fast_math() -> None:
     assert not re.search(r"\b(fast|nnan|ninf|nsz|arcp|contract|afn|reassoc)\b", str(module))
     machine = target_machine()
     assembly = machine.emit_assembly(optimised(module, machine))
-    names = {f.name for f in module.functions}
+    defined = {function.name for function in module.functions if not function.is_declaration}
     called = set(re.findall(r"^\s+(?:callq?|jmp|bl)\s+\"?([A-Za-z_][\w.]*)", assembly, re.M))
-    assert called and called - names <= {"memcpy", "memset"}, called - names
+    assert called & defined
+    assert called - defined <= {"memcpy", "memset"}
 
 
 def test_contractions_of_one_module_share_micro_kernels() -> None:

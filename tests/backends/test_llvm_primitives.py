@@ -14,8 +14,8 @@ from irgrad.kernel.ir import For, Kernel
 from irgrad.kernel.verify import PRIMITIVES, TO_BOOL
 
 EXACT = frozenset(
-    "neg add sub mul div abs sign floor ceil round trunc maximum minimum eq ne lt le gt ge and or xor "
-    "not select cast isnan sqrt floor_divide remainder fma".split()
+    "neg add sub mul div abs sign floor ceil round trunc maximum minimum eq ne lt le gt ge "
+    "and or xor not select cast isnan sqrt floor_divide remainder".split()
 )
 TESTED_DTYPES = ("bool", "i8", "i16", "i32", "i64", "u8", "u32", "u64", "f32", "f64")
 CAST_TARGETS = ("bool", "i8", "i32", "i64", "u8", "u32", "f32", "f64")
@@ -45,9 +45,12 @@ def operations(dtype: str) -> list[tuple[str, str]]:
     return found + [("cast", target) for target in CAST_TARGETS]
 
 
-def primitive_kernel(dtype: str, unroll: int) -> tuple[Kernel, Arrays]:
+def primitive_kernel(dtype: str) -> tuple[Kernel, Arrays]:
     """One kernel with an output for each primitive; the loop's last group is not full."""
-    x, y = (np.array(column) for column in zip(*itertools.product(values(dtype), repeat=2)))
+    pairs = itertools.product(values(dtype), repeat=2)
+    # NumPy takes a lone exponent of 0.5 for a square root: there it differs from its own power.
+    pairs = (pair for pair in pairs if pair != (-np.inf, 0.5))
+    x, y = (np.array(column) for column in zip(*pairs))
     n = x.size
     arrays: Arrays = {"x": x, "y": y, "z": np.roll(x, 1), "k": np.arange(n) % 3 == 0}
     b = Body()
@@ -67,7 +70,7 @@ def primitive_kernel(dtype: str, unroll: int) -> tuple[Kernel, Arrays]:
 
 @pytest.mark.parametrize("dtype", TESTED_DTYPES)
 def test_primitives(dtype: str) -> None:
-    kernel, given = primitive_kernel(dtype, 1)
+    kernel, given = primitive_kernel(dtype)
     wanted = copy_arrays(given)
     evaluate_kernel(kernel, wanted)
     first: Arrays | None = None
@@ -87,3 +90,23 @@ def test_primitives(dtype: str) -> None:
                 )
         first = first or found
         assert same_bits(found, first, kernel)
+
+
+@pytest.mark.parametrize("dtype", ("f32", "f64"))
+def test_remainders_over_the_whole_range(dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    numpy = DTYPES[dtype].numpy
+    n, bits = 4001, 8 * numpy.itemsize
+    x, y = (rng.integers(0, 1 << bits, n, np.uint64).astype(f"u{bits // 8}") for _ in range(2))
+    arrays: Arrays = {"x": x.view(numpy), "y": y.view(numpy)}
+    arrays["x"][::7] = np.finfo(numpy).max
+    arrays["y"][::5] = np.finfo(numpy).smallest_subnormal * rng.integers(1, 99, y[::5].size)
+    b = Body()
+    for name, op in (("r", "remainder"), ("q", "floor_divide")):
+        b.store(name, b.let(op, b.load("x", dtype, j=1), b.load("y", dtype, j=1)), j=1)
+        arrays[name] = np.zeros(n, numpy)
+    text = ", ".join(f"{'read' if name in 'xy' else 'write'} {name} {dtype} {n}" for name in arrays)
+    Runner([Kernel("remainders", buffers(text), (For("j", n, b.body),))]).run([arrays])
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(arrays["r"], np.remainder(arrays["x"], arrays["y"]))
+        np.testing.assert_array_equal(arrays["q"], np.floor_divide(arrays["x"], arrays["y"]))

@@ -75,11 +75,15 @@ def _optimised(
 def compile_module(module: ir.Module, cpu: Cpu | None = None) -> bytes:
     """The object file of a module for a processor, by default this machine's.
 
-    Explicit vectors, a short pipeline and no vectoriser. Raises InternalError where LLVM refuses the
-    module.
+    A short pipeline and no vectoriser: vectors are explicit. Raises InternalError where LLVM refuses
+    the module, or where the code would call anything outside of it.
     """
     parsed, machine = _optimised(module, cpu or host_cpu())
-    return machine.emit_object(parsed)
+    data = machine.emit_object(parsed)
+    undefined = undefined_symbols(data)
+    if undefined:
+        raise InternalError(f"object file: expected no undefined symbols, got {sorted(undefined)}")
+    return data
 
 
 def assembly(module: ir.Module, cpu: Cpu | None = None) -> str:
@@ -103,7 +107,7 @@ class LoadedObject:
 
 
 def load_object(data: bytes) -> LoadedObject:
-    """Map an object file into memory and link it against libm and the C library."""
+    """Map an object file without undefined symbols into executable memory."""
     import llvmlite.binding as llvm
 
     # llvmlite's memory manager keeps the sections within the reach of the small code model.
@@ -169,7 +173,9 @@ def undefined_symbols(data: bytes) -> set[str]:
         if table.type != SYMBOL_TABLE:
             continue
         strings = sections[table.link].offset
-        for at in range(table.offset, table.offset + table.size, table.entsize):
+        # Local symbols come first; `info` is the number of the first other one.
+        first = table.offset + table.info * table.entsize
+        for at in range(first, table.offset + table.size, table.entsize):
             symbol = _Elf64Symbol.from_buffer_copy(data, at)
             if symbol.section == 0 and symbol.name:
                 start = strings + symbol.name

@@ -221,3 +221,11 @@ def store(
     arguments = [kind, kind.as_pointer(), I32, mask.type]
     function = intrinsic(builder.module, name, VOID, arguments)
     builder.call(function, [value, typed, ir.Constant(I32, item), mask])
+
+
+def prefetch(builder: ir.IRBuilder, place: ir.Value) -> None:
+    """Ask for a cache line that is read soon; harmless wherever it points."""
+    arguments = [BYTES, I32, I32, I32]
+    function = intrinsic(builder.module, "llvm.prefetch.p0", VOID, arguments)
+    read, keep, data = (ir.Constant(I32, value) for value in (0, 2, 1))
+    builder.call(function, [place, read, keep, data])

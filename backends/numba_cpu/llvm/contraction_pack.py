@@ -127,8 +127,7 @@ def pack_function(
     instead, with rows at a fixed distance. `maps` names the k map and the index map.
     """
     item = ITEM_BYTES[plan.dtype]
-    widest = min(plan.lanes * item, 32) // item
-    side = min(widest, 1 << (columns.bit_length() - 1))
+    side = min(plan.lanes, 8, 1 << (columns.bit_length() - 1))
     tables = dict(table_maps(plan))
     tabled = [name in tables for name in maps]
 

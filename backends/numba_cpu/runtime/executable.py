@@ -269,7 +269,7 @@ def _is_plain_capture(array: np.ndarray) -> bool:
 
 
 def _plain_copy(array: np.ndarray) -> np.ndarray:
-    return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+    return np.array(array, dtype=np.dtype(array.dtype.type), order="C")
 
 
 def _addresses(arrays: Sequence[np.ndarray]) -> ctypes.Array[ctypes.c_void_p]:

@@ -11,10 +11,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ...errors import ArgumentError
 from ..files import check_json, write_file
 from ..options import VerboseOption
-from ..report import reported
+from ..report import UsageError, reported
 from . import calls as call_bench
 from . import matmul as matmul_bench
 from . import peers as peer_bench
@@ -124,11 +123,11 @@ def peers(
 
 
 def find_peers(names: list[str] | None) -> list[str]:
-    """The other libraries of such names, all where there are none; ArgumentError for others."""
+    """The other libraries of such names, all where there are none; UsageError for others."""
     known = [name for name in PEERS if name != peer_bench.OURS]
     for name in names or ():
         if name not in known:
-            raise ArgumentError(f"--peer: expected one of {', '.join(known)}, got {name!r}")
+            raise UsageError(f"--peer: expected one of {', '.join(known)}, got {name!r}")
     return list(dict.fromkeys(names or known))
 
 

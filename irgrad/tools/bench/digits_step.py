@@ -16,7 +16,6 @@ from typing import Any  # noqa: E402
 import numpy as np  # noqa: E402
 
 import irgrad as ig  # noqa: E402
-import irgrad.numpy as inp  # noqa: E402
 
 IMPORTED = time.perf_counter()
 BATCH, PIXELS, HIDDEN, CLASSES = 128, 64, 128, 10

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from ...driver import compile_graph
-from ...errors import ArgumentError, BackendError, CheckError
+from ...errors import BackendError, CheckError
 from ...tracing.trace import trace
+from ..report import UsageError
 from .process import measuring_core
 from .rounds import compare_rounds, geometric_mean, interleave, time_batch
 
@@ -42,12 +43,12 @@ class Product:
 def run_matmul(sizes: Sequence[int], dtypes: Sequence[str], rounds: int) -> list[Product]:
     """Time square products of each size, dtype and layout.
 
-    A layout names its operands, N as they are, T transposed. Raises ArgumentError for an unknown
+    A layout names its operands, N as they are, T transposed. Raises UsageError for an unknown
     dtype, BackendError without threadpoolctl, CheckError where a product is wrong.
     """
     for dtype in dtypes:
         if dtype not in DTYPES:
-            raise ArgumentError(f"--dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
+            raise UsageError(f"--dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
     try:
         from threadpoolctl import threadpool_limits
     except ImportError:

@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ...errors import CheckError
+from ...errors import BackendError, CheckError
 from ..files import read_arrays, write_arrays
-from .process import PeerError
 from .rounds import compare_rounds, interleave
 from .works import Work, largest_error
 
@@ -66,7 +65,7 @@ def run_peers(
 
     names: of the contenders; `start` makes one. rounds: in each of which a contender is timed by
     the median of `calls` calls. shapes: other shapes than those of the works, by work.
-    Raises CheckError where irgrad's own results are wrong, PeerError where irgrad itself fails.
+    Raises CheckError where irgrad's own results are wrong, BackendError where irgrad itself fails.
     """
     report = PeerReport()
     running: dict[str, Contender] = {}
@@ -75,7 +74,7 @@ def run_peers(
             running[name] = start(name)
             try:
                 report.versions.update(running[name].ask(do="versions")["versions"])
-            except PeerError as error:
+            except BackendError as error:
                 _give_up(running, name, error, report, name)
         for work in works:
             shape = (shapes or {}).get(work.name, work.shape)
@@ -87,7 +86,7 @@ def run_peers(
 
 
 def _give_up(
-    running: dict[str, Contender], name: str, error: PeerError, report: PeerReport, label: str
+    running: dict[str, Contender], name: str, error: BackendError, report: PeerReport, label: str
 ) -> None:
     """Note why a contender is missing; irgrad itself must not be."""
     if name == OURS:
@@ -118,7 +117,7 @@ def _time_work(
                 answer = running[name].ask(
                     do="prepare", work=work.name, inputs=path, results=results
                 )
-            except PeerError as error:
+            except BackendError as error:
                 _give_up(running, name, error, report, f"{name} ({work.name})")
                 continue
             first[name] = answer["seconds"]

@@ -25,10 +25,6 @@ ONE_THREAD = MappingProxyType(
 )
 
 
-class PeerError(BackendError):
-    """A contender cannot be run here, or failed."""
-
-
 class Process:
     """A contender that runs until it is closed."""
 
@@ -44,7 +40,7 @@ class Process:
         )
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """The answer to a request of `worker`; PeerError where the contender fails."""
+        """The answer to a request of `worker`; BackendError where the contender fails."""
         assert self._child.stdin is not None and self._child.stdout is not None
         try:
             self._child.stdin.write(json.dumps(request) + "\n")
@@ -53,10 +49,10 @@ class Process:
         except BrokenPipeError:
             line = ""
         if not line:
-            raise PeerError(f"{self.peer}: expected an answer, got the end of its process")
+            raise BackendError(f"{self.peer}: expected an answer, got the end of its process")
         answer = json.loads(line)
         if "error" in answer:
-            raise PeerError(f"{self.peer}: {answer['error']}")
+            raise BackendError(f"{self.peer}: {answer['error']}")
         return answer
 
     def close(self) -> None:

@@ -55,8 +55,9 @@ class Worker:
         seconds = time.perf_counter() - begin
         leaves = self.peer.to_arrays(result)
         write_arrays(results, {str(i): leaf for i, leaf in enumerate(leaves)})
+        del result, leaves
         for _ in range(WARM_UP):
-            result = self.call()
+            self.call()
         return {"seconds": seconds}
 
 

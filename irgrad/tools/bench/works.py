@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...errors import ArgumentError
+from ..report import UsageError
 
 Arrays = list[np.ndarray]
 GELU_SCALE = 0.79788456
@@ -88,11 +88,11 @@ def all_works() -> dict[str, Work]:
 
 
 def find_works(names: list[str] | None) -> list[Work]:
-    """The works of such names, all where there are none; ArgumentError for an unknown name."""
+    """The works of such names, all where there are none; UsageError for an unknown name."""
     known = all_works()
     for name in names or ():
         if name not in known:
-            raise ArgumentError(f"--work: expected one of {', '.join(known)}, got {name!r}")
+            raise UsageError(f"--work: expected one of {', '.join(known)}, got {name!r}")
     return [known[name] for name in names or known]
 
 

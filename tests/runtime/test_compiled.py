@@ -1,0 +1,156 @@
+"""What a compiled function tells of itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import irgrad as ig
+
+WEIGHTS = np.linspace(-1, 1, 12).reshape(4, 3)
+
+
+def model(params: Any, x: Any) -> Any:
+    hidden = np.tanh(x @ WEIGHTS + params["b"])
+    return hidden.sum(axis=1), hidden * 2
+
+
+SPECS = ({"b": "f64[3]"}, "f64[5,4]")
+
+
+@pytest.fixture(scope="module")
+def compiled() -> ig.Compiled:
+    return ig.compile(model, *SPECS)
+
+
+def test_stages_are_texts_that_can_be_read_back(compiled: ig.Compiled) -> None:
+    stages = compiled.stages
+    assert stages[0] == "traced"
+    assert stages[-1] == "fuse"
+    assert len(set(stages)) == len(stages)
+    for stage in stages:
+        text = compiled.ir(stage)
+        assert str(ig.ir.parse(text)) == text
+    assert compiled.ir() == compiled.ir("fuse")
+    assert compiled.ir("traced") == str(compiled.graph)
+    assert "fused" in compiled.diff("traced", "fuse")
+    with pytest.raises(ig.errors.ArgumentError, match="stage: expected one of traced, .* 'nope'"):
+        compiled.ir("nope")
+
+
+def test_kernels_have_code_and_lines(compiled: ig.Compiled) -> None:
+    names = [kernel.name for kernel in compiled.kernels]
+    assert len(set(names)) == len(names) >= 1
+    lines = {location.source() for kernel in compiled.kernels for location in kernel.origin}
+    assert 'hidden = np.tanh(x @ WEIGHTS + params["b"])' in lines
+    for kernel in compiled.kernels:
+        assert kernel.text.startswith(f"kernel {kernel.name}(")
+        assert "define" in kernel.source("llvm")
+        assert "ret" in kernel.source("asm")
+        assert kernel.flops > 0
+        assert kernel.bytes > 0
+    with pytest.raises(ig.errors.ArgumentError, match="source: expected 'llvm' or 'asm', got 'c'"):
+        compiled.kernels[0].source("c")
+
+
+def test_the_report_names_everything(compiled: ig.Compiled) -> None:
+    report = compiled.report()
+    assert report.startswith(f"model for cpu: {len(compiled.kernels)} kernels, ")
+    for kernel in compiled.kernels:
+        assert kernel.name in report
+    assert f"arena {compiled.plan.peak_bytes:,} bytes" in report
+    assert "captured:\n  WEIGHTS f64[4,3]" in report
+    assert "trace " in report.splitlines()[-1]
+    assert "optimise " in report.splitlines()[-1]
+    (capture,) = compiled.captured
+    assert (capture.name, capture.type) == ("WEIGHTS", "f64[4,3]")
+    assert capture.array is WEIGHTS
+    assert compiled.cache_info().origin == "compiled"
+    assert compiled.cache_info().seconds > 0
+
+
+def test_edits_are_explained() -> None:
+    text = ig.compile(lambda x: (x * 1.0 + 0.0) * 2, "f64[4]").explain()
+    assert "simplify: " in text
+    assert "test_compiled.py" in text
+
+
+def test_widenings_are_listed_and_refused_under_strict() -> None:
+    def f(x: Any, y: Any) -> Any:
+        return x * 2.0 + y
+
+    specs = "f32[4]", "f64[4]"
+    report = ig.compile(f, *specs).report()
+    assert "widened floats:\n  f32 is widened to f64" in report
+    with pytest.raises(ig.errors.DTypeError, match="expected no widened float array") as caught:
+        ig.compile(f, *specs, strict=True)
+    assert str(caught.value).endswith("return x * 2.0 + y")
+    ig.compile(f, "f32[4]", "f32[4]", strict=True)
+
+
+def test_graphs_are_compiled_and_called_as_the_function_was() -> None:
+    traced = ig.trace(lambda p: {"y": p["a"] + p["b"]}, {"a": "f64[2]", "b": "f64[]"})
+    graph = ig.ir.parse(str(traced))
+    for target in ("cpu", "reference"):
+        compiled = ig.compile(graph, target=target)
+        result = compiled({"a": np.ones(2), "b": 2.0})
+        np.testing.assert_array_equal(result["y"], [3, 3])
+    with pytest.raises(ig.errors.ArgumentError, match="compile: expected a graph alone"):
+        ig.compile(graph, "f64[2]")
+
+
+def test_symbolic_sizes_run_on_the_reference_target_alone() -> None:
+    def f(x: Any, y: Any) -> Any:
+        return x + y
+
+    with pytest.raises(ig.errors.LoweringError, match="n; jit compiles .* target='reference'"):
+        ig.compile(f, "f32[n]", "f32[n]")
+    compiled = ig.compile(f, "f32[n]", "f32[n]", target="reference")
+    for size in (0, 1, 7):
+        x = np.arange(size, dtype=np.float32)
+        np.testing.assert_array_equal(compiled(x, x), 2 * x)
+        np.testing.assert_array_equal(compiled.bind(x, x)(), 2 * x)
+    with pytest.raises(ig.errors.ArgumentError, match=r"^y: expected f32\[n\], got shape \(4,\)"):
+        compiled(np.zeros(3, np.float32), np.zeros(4, np.float32))
+
+
+def test_compile_takes_jitted_functions_and_static_values() -> None:
+    def f(x: Any, n: int) -> Any:
+        return x**n
+
+    assert ig.compile(f, "f64[3]", 3, static=1)(np.full(3, 2.0)).tolist() == [8, 8, 8]
+    jitted = ig.jit(lambda x: x + 1, specs=("f64[3]",))
+    assert ig.compile(jitted)(np.zeros(3)).tolist() == [1, 1, 1]
+    with pytest.raises(ig.errors.ArgumentError, match="compile: expected a function or a graph"):
+        ig.compile("f")  # type: ignore[arg-type]
+
+
+BAD_OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown": ({"numeric": "exact"}, "got 'numeric'; did you mean numerics?"),
+    "numerics": ({"numerics": "fast"}, "option numerics: expected 'exact' or"),
+    "emit": ({"emit": "numba"}, "option emit: expected 'llvm', got 'numba'"),
+    "debug_nan": ({"debug_nan": True}, "option debug_nan: expected False, got True"),
+    "memory_budget": ({"memory_budget": 1}, "option memory_budget: expected None, got 1"),
+    "arch": ({"arch": "x86-64-v3"}, "option arch: expected 'native'"),
+    "profile": ({"profile": "mine"}, "option profile: expected 'default'"),
+    "check": ({"check": "some"}, "option check: expected 'none' or 'all', got 'some'"),
+    "strict": ({"strict": 1}, "option strict: expected False or True, got 1"),
+    "max_retraces": ({"max_retraces": -1}, "option max_retraces: expected an integer >= 0"),
+    "both": ({"options": ig.Options(), "strict": True}, "expected options as an Options, alone"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_OPTIONS)
+def test_bad_options_are_refused(kind: str) -> None:
+    options, message = BAD_OPTIONS[kind]
+    with pytest.raises(ig.errors.ArgumentError, match=message.replace("?", r"\?")):
+        ig.compile(lambda x: x, "f64[]", **options)
+
+
+def test_options_reach_the_compile() -> None:
+    graph = ig.trace(lambda x, y: x * y + 1.0, "f64[4]", "f64[4]")
+    assert "fma" in ig.compile(graph).ir()
+    assert "fma" not in ig.compile(graph, numerics="exact").ir()
+    assert ig.compile(graph, options=ig.Options(numerics="exact")).options.numerics == "exact"
