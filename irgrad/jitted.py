@@ -36,7 +36,7 @@ from .tracing.locations import add_location, user_locations
 from .tracing.sizes import SymbolicSize
 from .tracing.trace import trace_program
 from .tracing.tracer import Tracer
-from .tracing.trees import leaf_names
+from .tracing.trees import flatten_object, leaf_names
 
 Function = Callable[..., Any]
 
@@ -205,7 +205,7 @@ class Jitted:
         if kwargs:
             args = by_position(self._plan.f, args, kwargs)
         fixed, dynamic = self._plan.split(args)
-        leaves, spec = optree.tree_flatten(tuple(dynamic))
+        leaves, spec = flatten_object(tuple(dynamic))
         return fixed, dynamic, leaves, spec
 
     def _find(
@@ -260,8 +260,9 @@ class Jitted:
     def _check_specs(self, dynamic: list[Any], leaves: list[Any]) -> None:
         """Raise ArgumentError where the arguments do not have the types of `specs`."""
         assert self.specs is not None
-        expected, spec = optree.tree_flatten(self.specs)
-        found = spec.flatten_up_to(tuple(dynamic)) if len(dynamic) == len(self.specs) else None
+        expected, spec = flatten_object(self.specs)
+        given: Any = tuple(dynamic)
+        found = spec.flatten_up_to(given) if len(dynamic) == len(self.specs) else None
         if found is None:
             raise ArgumentError(
                 f"{function_name(self._plan.f)}: expected {len(self.specs)} arguments as in "

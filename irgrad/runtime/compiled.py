@@ -16,7 +16,7 @@ from ..ir.graph import Graph, Value
 from ..ir.location import Location
 from ..ir.signature import Signature
 from ..tracing.locations import add_location, user_locations
-from ..tracing.trees import flatten, spec_of
+from ..tracing.trees import flatten, flatten_object, spec_of
 from .bound import Bound, make_result_arrays
 from .boundary import Boundary, Parameter, describe_value
 from .options import Options
@@ -142,7 +142,8 @@ class Compiled:
 
     def _make_attempt(self) -> Callable[[tuple[Any, ...]], Sequence[np.ndarray] | None]:
         """The call for arguments that need no conversion; it gives None for others."""
-        run, expected, tree_flatten = self._run, self._inputs, optree.tree_flatten
+        run, expected = self._run, self._inputs
+        tree_flatten: Any = optree.tree_flatten
         if all(child.kind == "leaf" for child in self.signature.inputs.children):
             return run
 
@@ -189,7 +190,7 @@ class Compiled:
         raise InternalError(f"{self.graph.name}: expected converted arguments to be accepted")
 
     def _flatten(self, args: tuple[Any, ...]) -> list[Any]:
-        leaves, spec = optree.tree_flatten(args)
+        leaves, spec = flatten_object(args)
         if spec == self._inputs:
             return leaves
         try:

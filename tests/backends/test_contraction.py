@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 
 llvm = pytest.importorskip("llvmlite.binding")
-from llvmlite import ir  # noqa: E402
-
 from irgrad.backends.numba_cpu.llvm.contraction import (  # noqa: E402
     PANEL_LENGTH,
     Axis,
@@ -24,6 +22,7 @@ from irgrad.backends.numba_cpu.llvm.contraction import (  # noqa: E402
     contraction_function,
     workspace_bytes,
 )
+from llvmlite import ir  # noqa: E402
 
 WIDTHS = (16, 32, 64)
 DTYPES = {"f32": np.float32, "f64": np.float64}

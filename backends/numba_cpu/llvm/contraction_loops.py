@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from llvmlite import ir
-
 from irgrad.backends.numba_cpu.llvm.contraction_emit import (
     BYTES,
     I64,
@@ -19,6 +17,7 @@ from irgrad.backends.numba_cpu.llvm.contraction_emit import (
 from irgrad.backends.numba_cpu.llvm.contraction_pack import ADD, FINISH, PACK
 from irgrad.backends.numba_cpu.llvm.contraction_params import read, slot
 from irgrad.backends.numba_cpu.llvm.contraction_tile import KERNEL_ARGUMENTS
+from llvmlite import ir
 
 KERNEL = ir.FunctionType(VOID, KERNEL_ARGUMENTS).as_pointer()
 _ROW_FIELDS = (

@@ -6,8 +6,6 @@ k as its rows. One function of the module per way of packing serves all contract
 
 from dataclasses import dataclass
 
-from llvmlite import ir
-
 from irgrad.backends.numba_cpu.llvm.contraction_emit import (
     BYTES,
     I64,
@@ -20,6 +18,7 @@ from irgrad.backends.numba_cpu.llvm.contraction_emit import (
     lane_mask,
     load,
     minimum,
+    prefetch,
     store,
     times,
     turning_loop,
@@ -34,6 +33,7 @@ from irgrad.backends.numba_cpu.llvm.contraction_plan import (
     table_maps,
 )
 from irgrad.backends.numba_cpu.llvm.contraction_transpose import transpose_block
+from llvmlite import ir
 
 PACK_ARGUMENTS = [INTEGERS, BYTES, BYTES, *[I64] * 5]
 ADD_ARGUMENTS = [BYTES, I64, BYTES, I64, I64, I64]
@@ -161,10 +161,12 @@ def pack_function(
 def _copy(packing: _Packing) -> None:
     """Indices are adjacent: copy vectors, with k as the outer loop so that rows are read along."""
     builder, dtype, item = packing.builder, packing.dtype, packing.item
+    ahead = times(builder, packing.total, item)
     with turning_loop(builder, 2) as turns:
         p, tile = turns.indices
         read_at = packing.read_at(p, packing.start(tile))
         write_at = packing.write_at(tile, p, integer(0))
+        prefetch(builder, advance(builder, read_at, ahead))
         for part in segments(packing.columns, packing.lanes):
             mask = None
             if part.valid < part.width:
@@ -191,9 +193,13 @@ def _rows(packing: _Packing) -> None:
     """Steps of k are adjacent: copy rows to rows at a fixed distance, of one tile."""
     builder, dtype, lanes = packing.builder, packing.dtype, packing.lanes
     distance = packed_row(dtype) * packing.item
+    if packing.offsets.type == I64:
+        ahead = builder.mul(packing.total, packing.offsets)
     with turning_loop(builder, 2) as turns:
         i, p = turns.indices
         read_at = packing.read_at(p, builder.add(packing.first, i))
+        if packing.offsets.type == I64:
+            prefetch(builder, advance(builder, read_at, ahead))
         write_at = advance(builder, packing.target, times(builder, i, distance))
         write_at = advance(builder, write_at, times(builder, p, packing.item))
         fits = builder.icmp_signed("<=", builder.add(p, integer(lanes)), packing.k_count)
@@ -263,11 +269,13 @@ def add_function(module: ir.Module, dtype: str, lanes: int) -> ir.Function:
 
     def emit(builder: ir.IRBuilder, values: list[ir.Value]) -> None:
         c, c_row, sums, sums_row, rows, columns = values
+        ahead = builder.mul(rows, c_row)
         with turning_loop(builder, 2) as turns:
             i, j = turns.indices
             across = times(builder, j, item)
             total_at = advance(builder, c, builder.mul(i, c_row), across)
             sum_at = advance(builder, sums, builder.mul(i, sums_row), across)
+            prefetch(builder, advance(builder, total_at, ahead))
             fits = builder.icmp_signed("<=", builder.add(j, integer(lanes)), columns)
             step = builder.select(fits, integer(lanes), integer(1))
             with builder.if_else(fits) as (vector, single):

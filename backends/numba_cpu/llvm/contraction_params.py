@@ -6,8 +6,6 @@ constant array of i64, one slot per field of `Parameters`. Offsets and strides a
 
 from typing import NamedTuple
 
-from llvmlite import ir
-
 from irgrad.backends.numba_cpu.llvm.contraction_emit import I64, INTEGERS, integer
 from irgrad.backends.numba_cpu.llvm.contraction_plan import (
     ITEM_BYTES,
@@ -16,6 +14,7 @@ from irgrad.backends.numba_cpu.llvm.contraction_plan import (
     Scratch,
     packed_row,
 )
+from llvmlite import ir
 
 LAYOUT = ("k_map", "index_map", "place", "columns")
 SHAPE = ("step", "mask")

@@ -12,7 +12,7 @@ PANEL_LENGTH = {"f32": 256, "f64": 256}
 ITEM_BYTES = {"f32": 4, "f64": 8}
 _ALIGNMENT = 64
 _CACHE_WAY_BYTES = 4096
-_B_BLOCK_BYTES = 1 << 19
+_B_BLOCK_BYTES = {64: 1 << 20, 32: 1 << 18, 16: 1 << 18}
 _BUFFER_BYTES = 1 << 20
 _GROUP_BYTES = 512
 _TILE_OVERHEAD = 30.0
@@ -325,7 +325,7 @@ def make_plan(spec: ContractionSpec, vector_bytes: int, epilogue: bool) -> Plan:
     rows, columns, masked = choose_tile(max(m, 1), max(n, 1), max(k, 1), lanes, vector_bytes)
     depth = max(1, min(k, PANEL_LENGTH[spec.dtype]))
     buffered = epilogue or k == 0 or not (c_m.linear and c_n.is_unit())
-    block_tiles = max(1, _B_BLOCK_BYTES // (depth * columns * item))
+    block_tiles = max(1, _B_BLOCK_BYTES[vector_bytes] // (depth * columns * item))
     if buffered:
         block_tiles = min(block_tiles, max(1, (1 << 14) // (rows * columns * item)))
     block_tiles = max(1, min(block_tiles, n // columns))

@@ -1,8 +1,7 @@
 """Transposition of square blocks of vectors in registers."""
 
-from llvmlite import ir
-
 from irgrad.backends.numba_cpu.llvm.contraction_emit import I32
+from llvmlite import ir
 
 
 def transpose_block(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:

@@ -6,6 +6,7 @@ Masks are vectors of i1; None means that all lanes are active.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache
 
@@ -52,9 +53,14 @@ def suffix(kind: ir.Type) -> str:
     return kind.intrinsic_name
 
 
-@cache
 def constant(dtype: str, value: bool | int | float, lanes: int) -> ir.Constant:
     """A number in every lane; integers wrap around to their dtype."""
+    return _constant(dtype, value, math.copysign(1.0, value), lanes)
+
+
+@cache
+def _constant(dtype: str, value: bool | int | float, sign: float, lanes: int) -> ir.Constant:
+    """The constant; `sign` tells -0.0 from the 0.0 that equals it."""
     element = value_type(dtype, 1)
     if isinstance(element, ir.IntType):
         value = wrapped(int(value), element.width)

@@ -21,6 +21,10 @@ _EMPTY = """
 define i32 @empty() {
   ret i32 0
 }
+
+define i32 @empty_of_four(ptr %context, ptr %sizes, ptr %buffers, ptr %arena) {
+  ret i32 0
+}
 """
 
 
@@ -45,12 +49,13 @@ def run_calls(rounds: int, calls: int = CALLS) -> list[CallCost]:
     jitted = jit(lambda a, b: a + b)
     bound = jitted.compiled(x, y).bind(x, y)
     flatten = optree.tree_flatten
-    empty, owner = _empty_function()
+    empty, empty_of_four, owner = _empty_functions()
     contenders: dict[str, Callable[[], Any]] = {
         "jit": lambda: jitted(x, y),
         "flatten": lambda: flatten((x, y)),
         "bind": bound,
         "empty": empty,
+        "empty of four": lambda: empty_of_four(None, None, None, None),
     }
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {measuring_core()})
@@ -66,6 +71,7 @@ def run_calls(rounds: int, calls: int = CALLS) -> list[CallCost]:
         CallCost("jit: two arrays in, one out", "optree flatten of the arguments",
                  found["jit"], found["flatten"]),
         CallCost("bind", "ctypes call of an empty function", found["bind"], found["empty"]),
+        CallCost("bind", "the same with four pointers", found["bind"], found["empty of four"]),
     ]  # fmt: skip
 
 
@@ -73,8 +79,11 @@ def _batches(call: Callable[[], Any], calls: int) -> Callable[[], float]:
     return lambda: time_batch(call, calls)
 
 
-def _empty_function() -> tuple[Callable[[], int], object]:
-    """A C function that does nothing, through ctypes, and what keeps its code in memory."""
+def _empty_functions() -> tuple[Callable[..., int], Callable[..., int], object]:
+    """C functions that do nothing, through ctypes, and what keeps their code in memory.
+
+    The second takes the four pointers that the entry of a compiled graph takes.
+    """
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
@@ -82,7 +91,10 @@ def _empty_function() -> tuple[Callable[[], int], object]:
     machine = llvm.Target.from_default_triple().create_target_machine()
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(_EMPTY), machine)
     engine.finalize_object()
-    return ctypes.CFUNCTYPE(ctypes.c_int32)(engine.get_function_address("empty")), engine
+    none = ctypes.CFUNCTYPE(ctypes.c_int32)
+    four = ctypes.CFUNCTYPE(ctypes.c_int32, *(ctypes.c_void_p,) * 4)
+    addresses = [engine.get_function_address(name) for name in ("empty", "empty_of_four")]
+    return none(addresses[0]), four(addresses[1]), engine
 
 
 # -- the report ------------------------------------------------------------------------------------

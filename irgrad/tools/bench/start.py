@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,9 +22,10 @@ def run_start(processes: int, measure: Callable[[], Sample]) -> list[Sample]:
 
 
 def measure_once() -> Sample:
-    """What `digits_step` prints in a fresh process."""
+    """What `digits_step` prints in a fresh process, which has to import irgrad by itself."""
+    script = os.path.join(os.path.dirname(__file__), "digits_step.py")
     done = subprocess.run(
-        [sys.executable, "-m", "irgrad.tools.bench.digits_step"],
+        [sys.executable, "-P", script],
         capture_output=True,
         text=True,
         check=False,
