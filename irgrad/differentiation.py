@@ -1,7 +1,8 @@
 """Derivatives of Python functions: grad, value_and_grad, vjp, jvp, linearize, hvp, stop_gradient.
 
 Each traces the function once and derives a graph from its graph. Called on traced values, that
-graph becomes part of the enclosing trace; called on arrays, it is run.
+graph becomes part of the enclosing trace; called on arrays, it is compiled and run. What `grad` and
+`value_and_grad` return is jitted: it keeps its compiles.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from .autodiff import (
     transpose_graph,
 )
 from .errors import ArgumentError, DifferentiationError
-from .interpret import interpret
 from .ir.graph import Graph, Value
+from .jitted import Jitted, Plan
 from .ops.structured import has_tangent
 from .subgraph import (
     TracedFunction,
@@ -40,7 +41,7 @@ from .tracing.trees import flatten_object, unflatten_object
 Function = Callable[..., Any]
 
 
-def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
+def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Jitted:
     """The gradient of a scalar function, as a function of the same arguments.
 
     f: returns a float scalar, or with has_aux a pair of it and a tree that is passed on. argnums:
@@ -58,14 +59,14 @@ def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -
         value, found = both(*args, **kwargs)
         return (found, value[1]) if has_aux else found
 
-    return gradient
+    return Jitted(Plan(gradient))
 
 
 def value_and_grad(
     f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False
-) -> Function:
+) -> Jitted:
     """As `grad`, but the returned function gives a pair (result of f, gradient)."""
-    return _value_and_grad("value_and_grad", f, argnums, has_aux)
+    return Jitted(Plan(_value_and_grad("value_and_grad", f, argnums, has_aux)))
 
 
 def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
@@ -248,7 +249,9 @@ def _execute(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 
     The results are fresh arrays, which no later write to the arguments changes.
     """
-    return [np.array(result) for result in interpret(graph, arrays)]
+    from .driver import run_graph  # loads the passes, which importing irgrad need not
+
+    return run_graph(graph, arrays)
 
 
 @dataclass(frozen=True, slots=True)

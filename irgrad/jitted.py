@@ -13,77 +13,71 @@ from typing import Any
 import numpy as np
 import optree
 
-from .errors import ArgumentError, IrgradError, LimitError, LoweringError
+from .errors import IrgradError, LimitError, LoweringError, TraceError
 from .ir.dims import names as size_names
 from .ir.graph import Graph, Value
-from .runtime.boundary import Boundary, Parameter
 from .runtime.compiled import Compiled
 from .runtime.guards import Guards, watch
 from .runtime.options import Options
-from .signatures import (
+from .runtime.signatures import (
+    Arguments,
     Position,
-    by_position,
+    admit_specs,
+    arrange,
     check_leaves,
-    function_name,
     key_text,
     leaf_key,
     parameters_of,
-    roots_of,
-    spec_type,
+    positions,
     static_key,
+    with_keywords,
 )
 from .tracing.locations import add_location, user_locations
 from .tracing.sizes import SymbolicSize
-from .tracing.trace import trace_program
+from .tracing.trace import Program, trace_program
 from .tracing.tracer import Tracer
-from .tracing.trees import flatten_object, leaf_names
+from .tracing.trees import flatten_object
 
 Function = Callable[..., Any]
 
 
-@dataclass(frozen=True, slots=True)
 class Plan:
     """What to compile and how; static and donated arguments as the user named them."""
 
-    f: Function
-    donate: tuple[Position, ...]
-    static: tuple[Position, ...]
-    target: str
-    options: Options
+    def __init__(
+        self,
+        f: Function,
+        donate: int | str | Sequence[Position] = (),
+        static: int | str | Sequence[Position] = (),
+        target: str = "cpu",
+        options: Options | None = None,
+    ) -> None:
+        self.f = f
+        self.donate = positions(donate)
+        self.static = positions(static)
+        self.target = target
+        self.options = options or Options()
+        self.parameters = parameters_of(f)
 
-    def split(self, args: Sequence[Any]) -> tuple[dict[Position, Any], list[Any]]:
-        """Static values by position, and the other arguments."""
-        chosen = set(self.static_positions(len(args)))
-        fixed: dict[Position, Any] = {i: args[i] for i in sorted(chosen)}
-        return fixed, [arg for i, arg in enumerate(args) if i not in chosen]
+    def arrange(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+        """Static arguments apart from the others, names at their positions."""
+        return arrange(self.parameters, self.static, args, kwargs)
 
-    def static_positions(self, count: int) -> list[int]:
-        """The positions of the static arguments among `count` of them."""
-        found: list[int] = []
-        for entry in self.static:
-            position = entry
-            if isinstance(entry, str):
-                known = list(parameters_of(self.f))
-                if entry not in known:
-                    raise ArgumentError(
-                        f"static: expected a parameter among {', '.join(known)}, got {entry!r}"
-                    )
-                position = known.index(entry)
-            assert isinstance(position, int)
-            if position < 0:
-                raise ArgumentError(f"static: expected positions from 0 on, got {position}")
-            if position < count:
-                found.append(position)
-        return found
+    def trace(self, arguments: Arguments) -> Program:
+        """Trace for arguments, or specs, of this kind."""
+        return trace_program(
+            with_keywords(self.f, arguments),
+            *arguments.dynamic,
+            static=arguments.fixed,
+            donate=self.donate,
+        )
 
-    def compile(
-        self, dynamic: tuple[Any, ...], fixed: dict[Position, Any], guards: Guards
-    ) -> Compiled:
+    def compile(self, arguments: Arguments, guards: Guards) -> Compiled:
         """Trace and compile for arguments, or specs, of this kind."""
         from .driver import compile_graph  # loads the passes, which importing irgrad need not
 
         start = time.perf_counter()
-        program = trace_program(self.f, *dynamic, static=fixed, donate=self.donate)
+        program = self.trace(arguments)
         seconds = {"trace": time.perf_counter() - start}
         _require_numbers(program.graph, self.target)
         return compile_graph(
@@ -112,9 +106,6 @@ def _require_numbers(graph: Graph, target: str) -> None:
         )
 
 
-# -- jit -------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class _Entry:
     """A compile of one signature: its code and the variables that it depends on."""
@@ -141,7 +132,7 @@ class Jitted:
     specs: the types that its arguments must have, or None.
     """
 
-    def __init__(self, plan: Plan, specs: tuple[Any, ...] | None) -> None:
+    def __init__(self, plan: Plan, specs: tuple[Any, ...] | None = None) -> None:
         update_wrapper(self, plan.f)
         self.__wrapped__ = plan.f
         self.specs = specs
@@ -171,52 +162,61 @@ class Jitted:
 
     def compiled(self, *args: Any, **kwargs: Any) -> Compiled:
         """The compiled function for the signature of these arguments, which is not run."""
-        return self._find(*self._arrange(args, kwargs)).compiled
+        arguments = self._plan.arrange(args, kwargs)
+        entry = self._find(arguments, *self._flatten(arguments))
+        if entry is None:
+            raise TraceError(
+                f"{self._plan.parameters.function}: expected a function that uses no value of a "
+                "trace that is going on, got one that does"
+            )
+        return entry.compiled
 
     def trace(self, *specs: Any) -> Graph:
         """The graph for arguments of these types, by default those of `specs`, as `trace` gives it.
 
         Static arguments are given as their values.
         """
-        fixed, dynamic = self._plan.split(specs or self.specs or ())
-        plan = self._plan
-        return trace_program(plan.f, *dynamic, static=fixed, donate=plan.donate).graph
+        return self._plan.trace(self._plan.arrange(specs or self.specs or (), {})).graph
 
     # -- from a call to an entry -----------------------------------------------------------------
 
     def _dispatch(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The call in general: keywords, static arguments, numbers, new signatures, traces."""
         try:
-            fixed, dynamic, leaves, spec = self._arrange(args, kwargs)
+            arguments = self._plan.arrange(args, kwargs)
+            leaves, spec = flatten_object(arguments.dynamic)
             if any(isinstance(leaf, (Tracer, SymbolicSize)) for leaf in leaves):
                 return self._plan.f(*args, **kwargs)
-            entry = self._find(fixed, dynamic, leaves, spec)
+            if self.specs is not None:
+                leaves, spec = self._flatten(arguments)
+            entry = self._find(arguments, leaves, spec)
+            if entry is None:
+                return self._plan.f(*args, **kwargs)
         except IrgradError as error:
             add_location(error, user_locations())
             raise
-        if not fixed and all(type(leaf) is np.ndarray for leaf in leaves):
+        plain = not arguments.fixed and not arguments.keywords
+        if plain and all(type(leaf) is np.ndarray for leaf in leaves):
             self._last = entry
         return entry.compiled.finish(entry.compiled.call_leaves(leaves))
 
-    def _arrange(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[dict[Position, Any], list[Any], list[Any], optree.PyTreeSpec]:
-        """Static values, the other arguments, and the leaves and the structure of those."""
-        if kwargs:
-            args = by_position(self._plan.f, args, kwargs)
-        fixed, dynamic = self._plan.split(args)
-        leaves, spec = flatten_object(tuple(dynamic))
-        return fixed, dynamic, leaves, spec
+    def _flatten(self, arguments: Arguments) -> tuple[list[Any], optree.PyTreeSpec]:
+        """The leaves of the arguments and their structure; where there are specs, as they ask."""
+        leaves, spec = flatten_object(arguments.dynamic)
+        if self.specs is not None:
+            function = self._plan.parameters.function
+            leaves = admit_specs(function, self.specs, arguments)
+        return leaves, spec
 
     def _find(
-        self,
-        fixed: dict[Position, Any],
-        dynamic: list[Any],
-        leaves: list[Any],
-        spec: optree.PyTreeSpec,
-    ) -> _Entry:
-        """The entry for a signature; compiled if it is new or what it read has changed."""
-        key = (spec, tuple(map(leaf_key, leaves)), static_key(fixed))
+        self, arguments: Arguments, leaves: list[Any], spec: optree.PyTreeSpec
+    ) -> _Entry | None:
+        """The entry for a signature; compiled if it is new or what it read has changed.
+
+        None where the function uses values of a trace that is going on.
+        """
+        kinds = tuple(map(leaf_key, leaves))
+        key = (spec, kinds, static_key(arguments.fixed), arguments.keywords)
         for entry in reversed(self._entries.get(key, ())):
             if entry.guards.hold():
                 return entry
@@ -225,13 +225,16 @@ class Jitted:
             for entry in reversed(known):
                 if entry.guards.hold():
                     return entry
-            reason = self._reason(key, known)
-            check_leaves(self._plan.f, dynamic, leaves, spec)
-            if self.specs is not None:
-                self._check_specs(dynamic, leaves)
             guards = watch(self._plan.f)
+            if guards.traced:
+                return None
+            reason = self._reason(key, known)
+            check_leaves(arguments, leaves, spec)
+            traced = Arguments(
+                arguments.fixed, spec.unflatten(leaves), arguments.roots, arguments.keywords
+            )
             start = time.perf_counter()
-            compiled = self._plan.compile(tuple(dynamic), fixed, guards)
+            compiled = self._plan.compile(traced, guards)
             self._seconds += time.perf_counter() - start
             self._reasons.append(reason)
             entry = _Entry(compiled, guards)
@@ -252,25 +255,7 @@ class Jitted:
         limit = self._plan.options.max_retraces
         if len(self._reasons) > limit:
             raise LimitError(
-                f"{function_name(self._plan.f)}: expected at most {limit} retraces "
+                f"{self._plan.parameters.function}: expected at most {limit} retraces "
                 f"(max_retraces), got one more: {reason}"
             )
         return reason
-
-    def _check_specs(self, dynamic: list[Any], leaves: list[Any]) -> None:
-        """Raise ArgumentError where the arguments do not have the types of `specs`."""
-        assert self.specs is not None
-        expected, spec = flatten_object(self.specs)
-        given: Any = tuple(dynamic)
-        found = spec.flatten_up_to(given) if len(dynamic) == len(self.specs) else None
-        if found is None:
-            raise ArgumentError(
-                f"{function_name(self._plan.f)}: expected {len(self.specs)} arguments as in "
-                f"specs, got {len(dynamic)}"
-            )
-        labels = leaf_names(spec, roots_of(self._plan.f, len(self.specs)))
-        Boundary(
-            [Parameter(label, spec_type(one)) for label, one in zip(labels, expected)]
-        ).admit(found)
-
-

@@ -17,7 +17,7 @@ from .runtime.boundary import describe_value
 from .runtime.compiled import Compiled
 from .runtime.guards import watch
 from .runtime.options import Options, make_options
-from .signatures import Position, positions
+from .runtime.signatures import Position, positions
 from .tracing.context import Trace
 from .tracing.dispatch import find_trace, run_traced
 from .tracing.locations import add_location, user_locations
@@ -51,7 +51,7 @@ def jit(
         return partial(jit, specs=specs, donate=donate, static=static, target=target, **options)
     if not callable(f):
         raise ArgumentError(f"jit: expected a function, got {describe_value(f)}")
-    plan = Plan(f, positions(donate), positions(static), target, make_options("jit", options))
+    plan = Plan(f, donate, static, target, make_options("jit", options))
     return Jitted(plan, None if specs is None else tuple(specs))
 
 
@@ -80,9 +80,8 @@ def compile(  # noqa: A001
         f = f.__wrapped__
     if not callable(f):
         raise ArgumentError(f"compile: expected a function or a graph, got {describe_value(f)}")
-    plan = Plan(f, positions(donate), positions(static), target, settings)
-    fixed, dynamic = plan.split(specs)
-    return plan.compile(tuple(dynamic), fixed, watch(f))
+    plan = Plan(f, donate, static, target, settings)
+    return plan.compile(plan.arrange(specs, {}), watch(f))
 
 
 def _compile_graph(

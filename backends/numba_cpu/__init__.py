@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeVar
 
 from irgrad.ir.graph import Graph
-from irgrad.ir.printer import canonical_text
 from irgrad.kernel.program import Program
 from irgrad.runtime.options import Options
 
 from .runtime.executable import Code, Executable
 
 T = TypeVar("T")
+KEPT = 256  # programs whose code stays in memory although nothing uses it
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,30 +33,75 @@ class CpuBackend:
         Raises BackendError on a processor without vectors and fused multiply-add.
         """
         assert program is not None, "the CPU backend compiles programs"
-        code, arena_bytes = compile_code(program, graph)
-        return Executable(program, graph, code, arena_bytes)
+        code, fresh = load_code(program)
+        return Executable(program, graph, code, fresh=fresh)
 
 
-def compile_code(program: Program, graph: Graph) -> tuple[Code, int]:
-    """The loaded code of a program, lowered from `graph`, and the arena bytes that it wants."""
+def load_code(program: Program) -> tuple[Code, bool]:
+    """The code of a program, and whether it had to be compiled: equal programs share theirs."""
+    slot = _slot(_Key(program))
+    with slot.lock:
+        fresh = slot.code is None
+        if slot.code is None:
+            slot.code = compile_code(program)
+        return slot.code, fresh
+
+
+def compile_code(program: Program) -> Code:
+    """Emit, optimise and load the code of a program."""
     from .llvm.compile import compile_module, load_object
     from .llvm.cpu import host_cpu
     from .llvm.entry import arena_bytes, program_module
 
     cpu = host_cpu()
     clock = _Clock()
-    digest = hashlib.sha256(canonical_text(graph).encode()).hexdigest()[:16]
-    module = clock.time("emit", lambda: program_module(program, digest, cpu.vector_bytes))
+    name = hashlib.sha256(repr(_Key(program).parts).encode()).hexdigest()[:16]
+    module = clock.time("emit", lambda: program_module(program, name, cpu.vector_bytes))
     data = clock.time("optimise", lambda: compile_module(module, cpu))
     loaded = clock.time("load", lambda: load_object(data))
-    code = Code(
-        loaded.address(f"irg_{digest}"),
-        data,
-        lambda form, kernel: kernel_source(program, kernel, form),
-        clock.seconds,
-        loaded,
+    return Code(
+        address=loaded.address(f"irg_{name}"),
+        arena_bytes=arena_bytes(program, cpu.vector_bytes),
+        data=data,
+        source=lambda form, kernel: kernel_source(program, kernel, form),
+        seconds=clock.seconds,
+        owner=loaded,
     )
-    return code, arena_bytes(program, cpu.vector_bytes)
+
+
+class _Key:
+    """What the code of a program depends on; lines and messages are no part of it."""
+
+    def __init__(self, program: Program) -> None:
+        kernels = tuple((k.name, k.buffers, k.body) for k in program.kernels)
+        self.parts = (
+            kernels,
+            program.calls,
+            program.inputs,
+            program.outputs,
+            program.arena_bytes,
+            program.guard_calls,
+        )
+        self._hash = hash(self.parts)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.parts == other.parts
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A place for the code of one program, filled by the first who needs it."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    code: Code | None = None
+
+
+@lru_cache(maxsize=KEPT)
+def _slot(key: _Key) -> _Slot:
+    return _Slot()
 
 
 class _Clock:

@@ -21,6 +21,7 @@ class ReferenceExecutable:
 
     def __init__(self, graph: Graph) -> None:
         self.arena_bytes = 0
+        self.origin = "interpreted"
         self.seconds: dict[str, float] = {}
         self._graph = graph
         self._captures = [graph.captures[key] for key in graph.inputs if key in graph.captures]

@@ -25,7 +25,8 @@ def _integer_safe_divide(x: np.ndarray, y: np.ndarray, floor: bool) -> np.ndarra
 def _integer_power(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """NumPy's power; an integer to a negative integer power is 1/x truncated, and 0**-n is 0."""
     if x.dtype.kind == "f":
-        return np.power(x, y)
+        # Of arrays without axes NumPy takes roots by sqrt, which differs at -0.0 and -inf.
+        return np.power(np.atleast_1d(x), np.atleast_1d(y)).reshape(x.shape)
     base = np.power(x, np.maximum(y, 0))
     inverse = np.where(x == 1, 1, np.where(x == -1, np.where(y % 2 == 0, 1, -1), 0))
     return np.where(y >= 0, base, inverse)

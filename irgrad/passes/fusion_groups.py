@@ -67,16 +67,18 @@ class Reads:
 
     copies: the movement ops and generators that get memory of their own. stored: those of them
     that are read from there; readers look through the others, which are outputs alone.
+    is_region: whether the graph is that of a kernel, which has to write each of its outputs.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, is_region: bool = False) -> None:
         self.graph = graph
         self.order = graph.order()
         self.views, self.copies = collect_views(graph, self.order)
         self.stored = frozenset(self.copies)
         for value in graph.outputs:
             op = graph[value.node].op
-            if op in GENERATORS or (op in VIEW_OPS and not self.is_alias(value.node)):
+            moves = op in VIEW_OPS and (is_region or not self.is_alias(value.node))
+            if op in GENERATORS or moves:
                 self.copies.add(value.node)
 
     def is_real(self, key: int) -> bool:

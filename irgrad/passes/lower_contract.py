@@ -22,7 +22,7 @@ class ContractLowering:
     def __init__(self, region: Graph, name: str) -> None:
         self.region = region
         self.name = name
-        self.reads = Reads(region)
+        self.reads = Reads(region, is_region=True)
         self.members = [
             k for k in self.reads.order if region[k].op != "input" and self.reads.is_real(k)
         ]

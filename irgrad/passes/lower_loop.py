@@ -69,7 +69,7 @@ class LoopLowering:
         self.region = region
         self.rows = rows
         self.name = name
-        self.reads = Reads(region)
+        self.reads = Reads(region, is_region=True)
         self.members = [
             k for k in self.reads.order if region[k].op != "input" and self.reads.is_real(k)
         ]

@@ -22,7 +22,7 @@ def lower_movement(region: Graph, name: str) -> Kernel:
     node = region[output.node]
     if node.op not in ("pad", "concatenate"):
         raise LoweringError(f"{node.op}: expected an op that the cpu target compiles")
-    views = Reads(region).of(output.node)
+    views = Reads(region, is_region=True).of(output.node)
     shape = _sizes(region.type(output).shape)
     strides = _sizes(contiguous_strides(shape))
     names = Names()

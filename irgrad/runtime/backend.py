@@ -42,6 +42,11 @@ class Executable(Protocol):
         ...
 
     @property
+    def origin(self) -> str:
+        """Where the code comes from: "compiled" just now, from "memory", or "interpreted"."""
+        ...
+
+    @property
     def seconds(self) -> dict[str, float]:
         """Compile time by phase."""
         ...

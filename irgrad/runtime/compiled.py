@@ -68,7 +68,8 @@ class MemoryPlan:
 
 @dataclass(frozen=True, slots=True)
 class CacheInfo:
-    """Where compiled code came from: "compiled" by this process; seconds: what that took."""
+    """Where the code came from: "compiled" for this function, from "memory" where an equal program
+    was compiled before, or "interpreted". seconds: what tracing and compiling took."""
 
     origin: str
     seconds: float
@@ -348,4 +349,4 @@ class Compiled:
 
     def cache_info(self) -> CacheInfo:
         """Where the code came from."""
-        return CacheInfo("compiled", sum(self._parts.seconds.values()))
+        return CacheInfo(self._parts.executable.origin, sum(self._parts.seconds.values()))

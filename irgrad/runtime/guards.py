@@ -14,6 +14,8 @@ import numpy as np
 import optree
 
 from ..tracing.locations import is_user_file
+from ..tracing.sizes import SymbolicSize
+from ..tracing.tracer import Tracer
 
 MAX_LEAVES = 256  # of a container that is watched element by element
 MISSING = object()
@@ -28,7 +30,8 @@ class Guards:
     names: (namespace, name, value) of globals; cells: (cell, name, value) of closures. Arrays,
     functions and classes have to stay the same object, numbers and strings the same value, lists,
     tuples and dicts of those the same elements. frozen: names of other objects, whose contents were
-    read at the trace and are not watched.
+    read at the trace and are not watched. traced: whether one of the variables is a traced value of
+    a trace that is going on, to which the function then belongs.
     """
 
     names: list[tuple[Mapping[str, Any], str, Any]] = field(default_factory=list)
@@ -37,6 +40,7 @@ class Guards:
         default_factory=list
     )
     frozen: list[str] = field(default_factory=list)
+    traced: bool = False
 
     def hold(self) -> bool:
         """Whether nothing has changed."""
@@ -107,7 +111,9 @@ class _Watcher:
         if isinstance(value, (types.ModuleType, *_IMMUTABLE)) or id(value) in self.seen:
             return
         self.seen.add(id(value))
-        if isinstance(value, types.FunctionType):
+        if isinstance(value, (Tracer, SymbolicSize)):
+            self.guards.traced |= value.context.live
+        elif isinstance(value, types.FunctionType):
             self._function(value)
         elif isinstance(value, types.MethodType):
             self.visit(name, value.__func__)

@@ -13,7 +13,7 @@ from ..errors import IrgradError
 from ..interpret import interpret
 from ..ir.dims import Size, evaluate
 from ..ir.graph import Graph, Value
-from ..ir.types import BOOL, F32, F64, I32, I64, DType, TensorType, dtype_of
+from ..ir.types import BOOL, F32, F64, I32, I64, TensorType, dtype_of
 from ..ops.build import Builder, Expr, as_scalar
 from ..ops.registry import REGISTRY, builder
 
@@ -264,7 +264,3 @@ class Growth:
             return None
         return made if made.value in self.values else None
 
-
-def dtype_like(dtype: DType, kinds: str) -> DType:
-    """`dtype` where it is of one of the kinds, else the first dtype that is."""
-    return dtype if dtype.kind in kinds else next(d for d in DTYPES if d.kind in kinds)

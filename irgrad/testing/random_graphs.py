@@ -1,284 +1,289 @@
 """Random graphs over the whole registry, drawn from a seed, for round trips and comparisons.
 
-Nodes come from two sources: the samples in the records of the ops, with operands coerced from
-values that the graph already has, and the patterns of the rewrite rules, so that each rule has
-something to fire at. Every value is computed along the way; those that are not finite are dropped,
-unless the seed asks for special values.
+Nodes come from three sources: the samples in the records of the ops, with operands coerced from
+values that the graph already has; what the rewrite rules look for, so that each rule has something
+to fire at; and chains of related shapes, for fusion. Some graphs have NaN and infinities in their
+inputs, some have named sizes, some donate inputs.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from dataclasses import replace as changed
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 
 from ..errors import IrgradError
-from ..interpret import interpret
+from ..ir.dims import Dim, symbol
 from ..ir.graph import Graph, Value
 from ..ir.signature import flat_signature
-from ..ir.types import BOOL, F32, F64, I32, I64, DType, TensorType, dtype_of
-from ..ops.build import Builder, Expr, as_scalar
-from ..ops.registry import REGISTRY, builder
-from ..rewrite.pattern import Const, OpPattern, Pattern, Var
-from ..rewrite.rule import Rule
+from ..ir.types import BOOL, F32, I32, TensorType
+from ..ops.build import Expr
+from ..ops.registry import REGISTRY
+from ..rewrite.pattern import Const, OpPattern, Pattern, Var, matches
+from ..rewrite.rule import Match, Rule, index_rules
 from ..rewrite.rules import RULES
+from .fusion_steps import fabric, start, step
+from .growth import Dropped, Growth
+from .snippets import SNIPPETS
 
-MAX_ELEMENTS = 400
-SIZES, SIZE_WEIGHTS = (0, 1, 2, 3, 5, 8, 17), (0.03, 0.12, 0.2, 0.25, 0.2, 0.1, 0.1)
-SPECIAL = (np.nan, np.inf, -np.inf, -0.0, 0.0, 1e-40, 3e38, -3e38)
+Style = Literal["mixed", "fusion", "symbolic"]
+OPS = tuple(sorted(name for name, op in REGISTRY.items() if name != "fused" and not op.effect))
+EFFECTS = tuple(sorted(name for name, op in REGISTRY.items() if op.effect))
+MAX_OUTPUTS = 8
+HARD = frozenset(
+    (
+        "add_add_constants", "mul_mask", "mul_unmask", "neg_sub", "one_over_one_plus_exp",
+        "log_one_plus_exp", "log_one_plus", "log1p_exp", "log_exp", "exp_minus_one",
+        "mul_reciprocal", "neg_div_constant", "div_neg_neg", "div_by_neg", "select_not",
+        "select_truth", "select_select_other", "select_select_taken", "power_minus_one",
+        "power_three", "power_half", "power_minus_half", "floor_divide_one", "scale_one",
+    )
+)  # fmt: skip  # rules whose matches often meet another rule first; they are drawn twice as often
+TRIES = 6
 
 
 @dataclass(frozen=True, slots=True)
 class RandomGraph:
-    """A graph with arrays to call it on. special: whether NaN and infinities may occur."""
+    """A graph with arrays to call it on.
+
+    special: whether NaN, infinities and extreme numbers may occur. dims: the numbers behind named
+    sizes, empty for a graph without.
+    """
 
     seed: int
     graph: Graph
     arguments: tuple[np.ndarray, ...]
     special: bool
+    dims: Mapping[str, int] = field(default_factory=dict)
 
 
-class _Evaluation:
-    """The interpreter behind the ops' NumPy meanings, for graphs without symbolic sizes."""
+def random_graph(
+    seed: int, steps: int = 12, rules: Sequence[Rule] = RULES, style: Style | None = None
+) -> RandomGraph:
+    """The graph of a seed: about `steps` ops and matches of rules over one to eight inputs.
 
-    dims: dict[str, int] = {}
+    style: "mixed" (ops, rules and fusion), "fusion" (without NaN and infinities) or "symbolic"
+    (named sizes); None lets the seed choose.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = float(rng.random())
+    style = style or ("symbolic" if drawn < 0.1 else "fusion" if drawn < 0.3 else "mixed")
+    special = style == "mixed" and bool(rng.random() < 0.15)
+    dims = _named_sizes(rng) if style == "symbolic" else {}
+    growth = Growth(rng, special, dims)
+    if style == "mixed":
+        _grow_mixed(growth, steps, tuple(rules))
+    else:
+        _grow_fabric(growth, steps, dims)
+    _finish(growth)
+    return RandomGraph(seed, growth.graph, tuple(growth.arguments), special, dims)
 
-    def run(self, graph: Graph, arguments: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return interpret(graph, arguments)
+
+def _named_sizes(rng: np.random.Generator) -> dict[str, int]:
+    return {name: int(rng.integers(0 if rng.random() < 0.2 else 1, 6)) for name in ("m", "n")}
 
 
-def random_graph(seed: int, steps: int = 12, rules: Sequence[Rule] = RULES) -> RandomGraph:
-    """The graph of a seed: about `steps` ops and rule patterns over one to four inputs."""
-    return _Generator(seed, rules).generate(steps)
+def _grow_fabric(g: Growth, steps: int, dims: Mapping[str, int]) -> None:
+    n, m = symbol("n"), symbol("m")
+    sizes = (n, m, n + m, 2 * n, 3) if dims else (g.size(1), g.size(1), g.size())
+    shapes = fabric(g, sizes)
+    start(g, shapes, int(g.rng.integers(1, 4)))
+    if dims:
+        g.input(TensorType(F32, (n, m)))  # so that every name has a value
+    for _ in range(2 * steps):
+        g.attempt(lambda: step(g, shapes))
 
 
-class _Generator:
-    def __init__(self, seed: int, rules: Sequence[Rule]) -> None:
-        self.seed = seed
-        self.rng = np.random.default_rng(seed)
-        self.special = bool(self.rng.random() < 0.2)
-        self.graph = Graph("random")
-        self.builder: Builder = builder(self.graph)
-        self.rules = rules
-        self.values: dict[Value, np.ndarray] = {}
-        self.arguments: list[np.ndarray] = []
+def _grow_mixed(g: Growth, steps: int, rules: tuple[Rule, ...]) -> None:
+    sizes = (g.size(1), g.size(1), g.size())
+    shapes = fabric(g, sizes)
+    start(g, shapes, int(g.rng.integers(0, 3)))
+    wanted = [rule for rule in rules if rule.numerics != "approximate"]
+    wanted += [rule for rule in wanted if rule.name in HARD]
+    for _ in range(steps):
+        drawn = float(g.rng.random())
+        if drawn < 0.56 and wanted:
+            _grow_match(g, g.choose(wanted), _table(rules))
+        elif drawn < 0.58:
+            _grow_check(g)
+        elif drawn < 0.66:
+            g.attempt(lambda: step(g, shapes))
+        else:
+            _grow_sample(g, g.choose(OPS))
 
-    def generate(self, steps: int) -> RandomGraph:
-        """Draw inputs, then ops and patterns, then outputs."""
-        for _ in range(int(self.rng.integers(1, 5))):
-            self._input()
-        names = sorted(name for name, op in REGISTRY.items() if name != "fused" and not op.effect)
-        effects = sorted(name for name, op in REGISTRY.items() if op.effect)
-        for _ in range(steps):
-            if self.rng.random() < 0.45 and self.rules:
-                self._pattern(self.rules[int(self.rng.integers(len(self.rules)))].pattern)
-            elif self.rng.random() < 0.02:
-                self._check(effects)
-            else:
-                self._sample(names[int(self.rng.integers(len(names)))])
-        self._outputs()
-        return RandomGraph(self.seed, self.graph, tuple(self.arguments), self.special)
 
-    # -- values ----------------------------------------------------------------------------------
+# -- ops -------------------------------------------------------------------------------------------
 
-    def _input(self) -> None:
-        rank = int(self.rng.integers(0, 4))
-        shape = tuple(int(self.rng.choice(SIZES, p=SIZE_WEIGHTS)) for _ in range(rank))
-        dtype = (F32, F32, F32, F64, I32, I64, BOOL)[int(self.rng.integers(7))]
-        array = self._draw(TensorType(dtype, shape))
-        value = self.graph.add_input(TensorType(dtype, shape), f"x{len(self.arguments)}")
-        self.arguments.append(array)
-        self.values[value] = array
 
-    def _draw(self, type_: TensorType) -> np.ndarray:
-        shape = tuple(int(s) for s in type_.shape)  # type: ignore[arg-type]
-        if type_.dtype.kind == "b":
-            return np.asarray(self.rng.random(shape) < 0.5)
-        if type_.dtype.is_integer:
-            return np.asarray(self.rng.integers(-6, 7, shape), type_.dtype.numpy)
-        array = np.asarray(self.rng.standard_normal(shape), type_.dtype.numpy)
-        if self.special and array.size:
-            where = self.rng.random(shape) < 0.15
-            with np.errstate(all="ignore"):
-                chosen = self.rng.choice(SPECIAL, shape).astype(array.dtype)
-            array = np.where(where, chosen, array)
-        return array
+def _grow_sample(g: Growth, name: str) -> None:
+    """A call of an op; where its values are not finite, on operands in a smaller range."""
+    for prepare in ("", "positive", "unit"):
 
-    def _any(self) -> Expr:
-        keys = list(self.values)
-        recent = keys[-6:] if self.rng.random() < 0.7 else keys
-        return self.builder.wrap(recent[int(self.rng.integers(len(recent)))])
+        def make(prepare: str = prepare) -> Expr:
+            types, attrs = g.sample(name)
+            operands = [_prepared(g, g.of_type(type_), prepare) for type_ in types]
+            return g.emit(name, operands, **attrs)[0]
 
-    def _emit(self, op: str, operands: Sequence[Expr], **attrs: object) -> tuple[Expr, ...] | None:
-        """Add a node and its values; None where its values may not occur."""
-        arrays = [self.values[x.value] for x in operands]
-        record = REGISTRY[op]
-        record.infer(tuple(x.type for x in operands), attrs)
-        with np.errstate(all="ignore"):
-            results = record.evaluate(arrays, attrs, _Evaluation())
-        for result in results:
-            if result.size > MAX_ELEMENTS or not (self.special or _finite(result)):
-                return None
-        made = self.builder.emit(op, operands, **attrs)
-        self.values.update((x.value, np.asarray(r)) for x, r in zip(made, results))
-        return made
-
-    def _one(self, op: str, *operands: Expr, **attrs: object) -> Expr:
-        made = self._emit(op, operands, **attrs)
-        if made is None:
-            raise _Dropped
-        return made[0]
-
-    def _constant(self, value: float, type_: TensorType) -> Expr:
-        number = as_scalar(value, type_.dtype)
-        return self._one("constant", value=number, dtype=type_.dtype, shape=type_.shape)
-
-    # -- coercion --------------------------------------------------------------------------------
-
-    def _of_type(self, type_: TensorType) -> Expr:
-        """A value of a type: one that is there, or another one moved and cast."""
-        ready = [v for v in self.values if self.graph.type(v) == type_]
-        if ready and self.rng.random() < 0.75:
-            return self.builder.wrap(ready[int(self.rng.integers(len(ready)))])
-        if self.rng.random() < 0.1:
-            return self._constant(float(np.round(self.rng.normal(), 2)), type_)
-        x = self._fit(self._any(), tuple(int(s) for s in type_.shape))  # type: ignore[arg-type]
-        return x if x.dtype is type_.dtype else self._one("cast", x, dtype=type_.dtype)
-
-    def _fit(self, x: Expr, shape: tuple[int, ...]) -> Expr:
-        """`x` as a value of another shape, through a random movement that leads there."""
-        old = tuple(int(s) for s in x.shape)  # type: ignore[arg-type]
-        if old == shape:
-            return x
-        if math.prod(old) == math.prod(shape):
-            return self._one("reshape", x, shape=shape)
-        if len(old) == len(shape) and all(a >= b for a, b in zip(old, shape)):
-            zeros, ones = (0,) * len(shape), (1,) * len(shape)
-            return self._one("slice", x, start=zeros, stop=shape, step=ones)
-        if len(old) == len(shape) and all(a <= b for a, b in zip(old, shape)):
-            high = tuple(b - a for a, b in zip(old, shape))
-            zeros = (0,) * len(shape)
-            return self._one("pad", x, low=zeros, high=high, interior=zeros)
-        if len(old) and math.prod(old):
-            axes = tuple(range(len(old)))
-            if x.dtype.kind == "b":
-                x = self._one("reduce_any", x, axes=axes)
-            else:
-                x = self._one("reduce_max", x, axes=axes)
-        elif len(old):
-            x = self._constant(1.0, TensorType(x.dtype, ()))
-        return self._one("broadcast", x, shape=shape, dims=())
-
-    # -- nodes -----------------------------------------------------------------------------------
-
-    def _sample(self, name: str) -> None:
-        samples = REGISTRY[name].samples(self.rng)
-        call = samples[int(self.rng.integers(len(samples)))]
-        if any(op.size > MAX_ELEMENTS or op.dtype.kind == "c" for op in call.operands):
-            return
-        for prepare in (None, "positive", "unit"):
-            try:
-                operands = [self._operand(array, prepare) for array in call.operands]
-                if self._emit(name, operands, **call.attrs) is not None:
-                    return
-            except (IrgradError, _Dropped):
-                continue
-
-    def _operand(self, array: np.ndarray, prepare: str | None) -> Expr:
-        type_ = TensorType(dtype_of(array.dtype), array.shape)
-        if type_.dtype not in (BOOL, I32, I64, F32, F64):
-            raise _Dropped
-        x = self._of_type(type_)
-        if prepare is None or not type_.dtype.is_float:
-            return x
-        if prepare == "positive":
-            half = self._constant(0.5, type_)
-            return self._one("add", self._one("mul", self._one("abs", x), half), half)
-        return self._one("mul", self._one("sigmoid", x), self._constant(0.9, type_))
-
-    def _check(self, effects: Sequence[str]) -> None:
-        for name in effects:
-            x = self._any()
-            same = self._one("eq", x, x)
-            other = self._one("ne", x, x)
-            holds = self._one("logical_or", same, other)
-            self.graph.effects.append(
-                self.graph.add(name, [holds.value], (), (("message", "always true"),))
-            )
-
-    def _pattern(self, pattern: Pattern) -> None:
-        """Emit what a rule looks for."""
-        bound: dict[str, Expr] = {}
-        x = self._any()
-        try:
-            self._instance(pattern, x.type, bound)
-        except (IrgradError, _Dropped):
+        made = g.attempt(make)
+        if made is not None:
+            g.roots.append(made.value)
             return
 
-    def _instance(self, pattern: Pattern, type_: TensorType, bound: dict[str, Expr]) -> Expr:
-        name = getattr(pattern, "name", "")
-        if name and name in bound:
-            return bound[name]
+
+def _prepared(g: Growth, x: Expr, prepare: str) -> Expr:
+    if not prepare or not x.dtype.is_float:
+        return x
+    return g.positive(x) if prepare == "positive" else g.unit(x)
+
+
+def _grow_check(g: Growth) -> None:
+    """A check that holds, of a value that is computed."""
+
+    def make() -> Expr:
+        x = g.pick()
+        return g.one("logical_or", g.one("eq", x, x), g.one("ne", x, x))
+
+    holds = g.attempt(make)
+    if holds is not None:
+        for name in EFFECTS:
+            key = g.graph.add(name, [holds.value], (), (("message", "always true"),))
+            g.graph.effects.append(key)
+
+
+# -- what rules look for ---------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=8)
+def _table(rules: tuple[Rule, ...]) -> Mapping[str, tuple[Rule, ...]]:
+    return MappingProxyType(dict(index_rules(rules)))
+
+
+def _grow_match(g: Growth, rule: Rule, table: Mapping[str, tuple[Rule, ...]]) -> None:
+    """What a rule looks for, tried until it is the first rule that fits there."""
+    for attempt in range(TRIES):
+        before = len(g.graph)
+
+        def make(prepare: str = "positive" if attempt % 2 else "") -> Expr:
+            if rule.name in SNIPPETS:
+                return SNIPPETS[rule.name](g)
+            return _Instance(g, rule.pattern, prepare).build()
+
+        root = g.attempt(make)
+        if root is not None and _first_rule(g.graph, root, table) is rule:
+            new = [v for v in g.values if v.node >= before and g.graph[v.node].op != "input"]
+            g.taken.update(v for v in new if v != root.value)
+            g.roots.append(root.value)
+            return
+
+
+class _Reads:
+    """How often values are read, for the predicates of rules, in a graph that only grows."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    def count(self, value: Value) -> int:
+        return self.graph.use_count(value)
+
+
+def _first_rule(graph: Graph, root: Expr, table: Mapping[str, tuple[Rule, ...]]) -> Rule | None:
+    """The rule that fires at a node."""
+    for rule in table.get(root.node.op, ()):
+        if rule.numerics == "approximate":
+            continue
+        for bindings in matches(rule.pattern, root.value, graph, {}):
+            match = Match(root.builder, root.value, bindings, _Reads(graph), {})  # type: ignore[arg-type]
+            if all(predicate(match) for predicate in rule.when):
+                return rule
+    return None
+
+
+class _Instance:
+    """A pattern of elementwise ops, filled with values of one type."""
+
+    def __init__(self, g: Growth, pattern: OpPattern, prepare: str) -> None:
+        self.g = g
+        self.pattern = pattern
+        self.prepare = prepare
+        self.bound: dict[str, Expr] = {}
+
+    def build(self) -> Expr:
+        """The root."""
+        kinds = self.g.choose(("f", "f", "i", "b"))
+        return self._make(self.pattern, self.g.find(kinds).type)
+
+    def _make(self, pattern: Pattern, type_: TensorType) -> Expr:
+        name = pattern.name
+        if name and name in self.bound:
+            return self.bound[name]
         if isinstance(pattern, Var):
-            made = self._of_type(type_)
+            made = _prepared(self.g, self.g.of_type(type_), self.prepare)
         elif isinstance(pattern, Const):
-            choices = (0.5, 2.0, -3.0, 1.0, 0.0, 4.0)
             value = pattern.value
             if value is None:
-                value = choices[int(self.rng.integers(len(choices)))]
-            made = self._constant(value, type_)
+                value = self.g.choose((0.5, 2.0, -3.0, 1.0, 0.0, 4.0, 3.0))
+            made = self.g.constant(value, type_)
         else:
-            made = self._node(pattern, type_, bound)
+            made = self._node(pattern, type_)
         if name:
-            bound[name] = made
+            self.bound[name] = made
         return made
 
-    def _node(self, pattern: OpPattern, type_: TensorType, bound: dict[str, Expr]) -> Expr:
-        """A node of the pattern's op: attributes from a sample, operands from below."""
-        name = pattern.ops[int(self.rng.integers(len(pattern.ops)))]
-        calls = REGISTRY[name].samples(self.rng)
-        call = calls[int(self.rng.integers(len(calls)))]
+    def _node(self, pattern: OpPattern, type_: TensorType) -> Expr:
+        """A node of the pattern's op: operands from below, or from a sample of the op."""
+        g, name = self.g, self.g.choose(pattern.ops)
         if pattern.operands is None:
-            operands = [self._operand(array, None) for array in call.operands]
-            return self._one(name, *operands, **call.attrs)
-        if REGISTRY[name].family == "elementwise" and name not in ("select", "cast"):
-            types = [self._accepted(name, type_)] * len(pattern.operands)
-        else:
-            types = [TensorType(dtype_of(a.dtype), a.shape) for a in call.operands]
-        operands = [self._instance(p, t, bound) for p, t in zip(pattern.operands, types)]
-        return self._one(name, *operands, **call.attrs)
+            types, attrs = g.sample(name)
+            return g.one(name, *map(g.of_type, types), **attrs)
+        operand = self._accepted(name, type_)
+        operands = [self._make(part, operand) for part in pattern.operands]
+        return g.one(name, *operands)
 
     def _accepted(self, name: str, type_: TensorType) -> TensorType:
         """The type, with a dtype that the op takes."""
-        count = len(REGISTRY[name].samples(self.rng)[0].operands)
-        for dtype in (type_.dtype, *_shuffled(self.rng, (F32, I32, BOOL))):
+        count = len(REGISTRY[name].samples(self.g.rng)[0].operands)
+        for dtype in (type_.dtype, F32, I32, BOOL):
             candidate = TensorType(dtype, type_.shape)
             try:
                 REGISTRY[name].infer((candidate,) * count, {})
             except IrgradError:
                 continue
             return candidate
-        raise _Dropped
-
-    def _outputs(self) -> None:
-        read = {v for key in self.graph for v in self.graph[key].operands}
-        unread = [v for v in self.values if v not in read and self.graph[v.node].op != "input"]
-        chosen = unread[-4:] or list(self.values)[-1:]
-        extra = list(self.values)[int(self.rng.integers(len(self.values)))]
-        self.graph.outputs = [*chosen, extra] if self.rng.random() < 0.3 else chosen
-        self.graph.signature = flat_signature(len(self.graph.inputs), len(self.graph.outputs))
-        self.graph.prune()
+        raise Dropped
 
 
-class _Dropped(Exception):
-    """The value would be too large or not finite."""
+# -- results ---------------------------------------------------------------------------------------
 
 
-def _finite(array: np.ndarray) -> bool:
-    return array.dtype.kind != "f" or bool(np.isfinite(array).all() and (np.abs(array) < 1e6).all())
+def _finish(g: Growth) -> None:
+    """Choose outputs (values that nothing reads, others that are read, now and then an input or a
+    value twice), donate inputs, and prune."""
+    graph = g.graph
+    read = {v for key in graph for v in graph[key].operands}
+    roots = [v for v in dict.fromkeys(g.roots) if v not in read]
+    unread = [v for v in g.values if v not in read and graph[v.node].op != "input"]
+    chosen = list(dict.fromkeys([*roots[::-1], *unread[::-1]]))[:MAX_OUTPUTS]
+    everything = list(g.values)
+    chosen = chosen or everything[-1:]
+    for _ in range(int(g.rng.integers(0, 3))):
+        chosen.append(g.choose(everything))
+    if g.chance(0.05):
+        chosen.append(chosen[0])
+    graph.outputs = chosen
+    donated: frozenset[int] = frozenset()
+    if g.chance(0.4):
+        donated = frozenset(i for i in range(len(graph.inputs)) if g.chance(0.5))
+    signature = flat_signature(len(graph.inputs), len(graph.outputs))
+    graph.signature = changed(signature, donated=donated)
+    graph.prune()
 
 
-def _shuffled(rng: np.random.Generator, items: Sequence[DType]) -> list[DType]:
-    return [items[int(i)] for i in rng.permutation(len(items))]
+def is_symbolic(graph: Graph) -> bool:
+    """Whether an input of the graph has a named size."""
+    types = [graph.type(Value(key)) for key in graph.inputs]
+    return any(isinstance(size, Dim) for type_ in types for size in type_.shape)

@@ -12,10 +12,9 @@ from types import MappingProxyType
 from ..ir.types import BOOL, F32, F64, I32, I64, DType, TensorType
 from ..ops.build import Expr
 from ..ops.contract import dot_general
-from ..ops.registry import REGISTRY
 from ..rewrite.rules.constants import EXACT_OPS, MOVES, PICKS, ROUNDED_OPS
 from ..rewrite.rules.logic import COMPARISONS
-from .growth import Dropped, Growth
+from .growth import Growth
 
 Snippet = Callable[[Growth], Expr]
 FLOATS = (F32, F64)
@@ -99,8 +98,8 @@ def _fold_op(names: Sequence[str]) -> Snippet:
 
 def _fold_concatenate(g: Growth) -> Expr:
     x = _constant(g, (F32, I32))
-    other = x.op("slice", **_window(g, _ints(x)[:1] + (0,)), ) if x.type.rank == 1 else x
-    return x.op("concatenate", other.like(x.node.attribute("value")), axis=0)
+    rows = TensorType(x.dtype, (g.size(1), *x.shape[1:]))
+    return x.op("concatenate", g.constant(x.node.attribute("value"), rows), axis=0)
 
 
 def _fold_sum(g: Growth) -> Expr:
@@ -506,12 +505,9 @@ REDUCTIONS: Mapping[str, Snippet] = MappingProxyType(
 def _of_broadcast(g: Growth) -> Expr:
     """An elementwise op of repeated values."""
     x = _repeated(g)
-    name = g.choose(("neg", "abs", "add", "mul", "maximum"))
-    if len(REGISTRY[name].samples(g.rng)[0].operands) == 1:
-        return x.op(name)
-    if not x.dtype.is_float and not x.dtype.is_integer:
-        raise Dropped
-    return x.op(name, x.like(2))
+    if g.chance(0.5):
+        return x.op(g.choose(("neg", "abs", "sign")))
+    return x.op(g.choose(("add", "mul", "maximum")), x.like(2))
 
 
 SNIPPETS: Mapping[str, Snippet] = MappingProxyType(

@@ -22,7 +22,8 @@ from .options import (
     VerboseOption,
 )
 from .report import reported
-from .source import check_sizes, load_source, read_graph
+from .source import load_source
+from .source_graph import check_sizes, read_graph, without_captures
 
 HELP = """Compile a function and write a folder with every step of it.
 
@@ -53,7 +54,7 @@ def compile_source(
     with reported(verbose):
         options = Options(numerics=numerics.value)
         check_new_folder(folder)
-        graph = read_graph(load_source(source), spec or ())
+        graph = without_captures(read_graph(load_source(source), spec or ()))
         compiled = _compile(graph, target, options)
         with new_folder(folder) as path:
             count = write_compiled(compiled, path)

@@ -15,7 +15,8 @@ from ..passes.lower import lower
 from ..runtime.options import Options
 from .options import Numerics, NumericsOption, SourceArgument, SpecOption, VerboseOption
 from .report import reported
-from .source import load_source, read_graph
+from .source import load_source
+from .source_graph import read_graph
 
 HELP = """Print the IR of a function: the graph that irgrad makes of it.
 

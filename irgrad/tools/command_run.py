@@ -23,7 +23,8 @@ from .options import (
     VerboseOption,
 )
 from .report import printable, reported
-from .source import admit_arrays, check_sizes, load_source, read_graph_for
+from .source import load_source
+from .source_graph import admit_arrays, check_sizes, read_graph_for
 
 HELP = """Compile a function and run it on arrays from a .npz file.
 

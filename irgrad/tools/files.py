@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import stat
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -73,11 +74,13 @@ def read_arrays(path: str) -> dict[str, np.ndarray]:
                     _check_header(member, info)
                 with archive.open(info) as member:
                     arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
+                    if member.read(1):  # this also compares the checksum
+                        raise ValueError(f"more bytes in {info.filename!r} than its array has")
                 dtype_of(arrays[name].dtype)
     except DTypeError as error:
         raise FileError(f"{path}: {info.filename.removesuffix('.npy')}: {error}") from None
-    except (OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile,
-            zlib.error) as error:  # fmt: skip
+    except (OSError, ValueError, EOFError, RuntimeError, MemoryError, tokenize.TokenError,
+            zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
         raise FileError(f"{path}: expected {kind}, got {_why(error)}") from None
     return arrays
 
@@ -175,12 +178,6 @@ def new_folder(path: str) -> Iterator[str]:
         raise FileError(f"{path}: expected to write it, got {_why(error)}") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def check_json(path: str | None) -> None:
-    """Raise FileError where a report that was asked for could not be written."""
-    if path is not None:
-        check_output(path)
 
 
 def _check_name(path: str) -> None:

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 llvm = pytest.importorskip("llvmlite.binding")
+from llvmlite import ir  # noqa: E402
+
 from irgrad.backends.numba_cpu.llvm.contraction import (  # noqa: E402
     PANEL_LENGTH,
     Axis,
@@ -22,7 +24,6 @@ from irgrad.backends.numba_cpu.llvm.contraction import (  # noqa: E402
     contraction_function,
     workspace_bytes,
 )
-from llvmlite import ir  # noqa: E402
 
 WIDTHS = (16, 32, 64)
 DTYPES = {"f32": np.float32, "f64": np.float64}
@@ -95,7 +96,7 @@ def call_door(engine: llvm.ExecutionEngine, name: str, pointers: list[int]) -> N
 
 
 def aligned_bytes(size: int) -> np.ndarray:
-    """Scratch of `size` bytes aligned to 64, filled with NaN bit patterns, with a guard behind it."""
+    """Scratch of `size` bytes aligned to 64, full of NaN bit patterns, with a guard behind it."""
     raw = np.full(size + GUARD + 64, 0xFF, np.uint8)
     first = -raw.ctypes.data % 64
     return raw[first : first + size + GUARD]
@@ -125,7 +126,7 @@ def output_places(case: Case) -> np.ndarray:
 
 
 def fma32(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """x * y + z of f32 with one rounding: the product is exact in f64, the sum is rounded to odd there."""
+    """x * y + z of f32, rounded once: exact product in f64, sum rounded to odd there."""
     with np.errstate(invalid="ignore"):
         product, addend = x.astype(np.float64) * y, z.astype(np.float64)
         total = product + addend
@@ -164,7 +165,7 @@ def emulate64(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def matrices(dtype: str, m: int, n: int, k: int, transposed: str, rng: np.random.Generator) -> Case:
-    """Plain dense operands; `transposed` names operands stored the other way round, such as "ab"."""
+    """Dense operands; `transposed` names those stored the other way round, such as "ab"."""
     strides = {
         "a": (1, m) if "a" in transposed else (k, 1),
         "b": (1, k) if "b" in transposed else (n, 1),
@@ -271,8 +272,8 @@ def assert_same_bits(left: np.ndarray, right: np.ndarray, what: object) -> None:
 
 def test_f32_bits_are_the_stated_chain_at_every_width() -> None:
     rng = np.random.default_rng(SEED)
-    sizes = [(1, 1, 1), (5, 3, 2), (17, 33, 65), (31, 70, 7), (8, 32, 256), (9, 40, 257), (15, 49, 600)]
-    sizes += [(1, 90, 40), (90, 1, 40), (2, 10, 3), (64, 10, 31), (1, 1, 513)]
+    sizes = [(1, 1, 1), (5, 3, 2), (17, 33, 65), (31, 70, 7), (8, 32, 256), (9, 40, 257)]
+    sizes += [(15, 49, 600), (1, 90, 40), (90, 1, 40), (2, 10, 3), (64, 10, 31), (1, 1, 513)]
     layouts = ["", "a", "b", "ab", "c", "abc"]
     cases = [
         matrices("f32", *size, layout, rng)
@@ -286,7 +287,8 @@ def test_f32_bits_are_the_stated_chain_at_every_width() -> None:
 
 def test_f64_bits_are_the_stated_chain_at_every_width() -> None:
     rng = np.random.default_rng(SEED)
-    sizes = [((3, 5, 9), ""), ((2, 9, 300), "b"), ((9, 2, 257), "a"), ((1, 17, 31), "ab"), ((9, 1, 70), "")]
+    sizes = [((3, 5, 9), ""), ((2, 9, 300), "b"), ((9, 2, 257), "a"), ((1, 17, 31), "ab")]
+    sizes.append(((9, 1, 70), ""))
     cases = [matrices("f64", *size, layout, rng) for size, layout in sizes]
     for case, found in zip(cases, run_cases(cases)):
         expected = emulate64(*operand_values(case))
@@ -373,9 +375,9 @@ def test_infinite_scratch_contents_do_not_reach_results() -> None:
 
 
 def scalar_epilogue(dtype: str, scale: float) -> Callable[[ir.IRBuilder, EpilogueTile], None]:
-    """Adds scale * sum + (1000 * batch + 10 * m + n) to element (batch, m, n) of the first extra array.
+    """Adds scale * sum + (1000 * batch + 10 * m + n) to element (batch, m, n) of an array.
 
-    The array's sizes come from the second extra pointer: i64 (m, n).
+    The array is the first extra pointer; its sizes come from the second: i64 (m, n).
     """
     i64 = ir.IntType(64)
     real = {"f32": ir.FloatType(), "f64": ir.DoubleType()}[dtype]
@@ -422,8 +424,8 @@ def scalar_epilogue(dtype: str, scale: float) -> Callable[[ir.IRBuilder, Epilogu
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
 def test_epilogue_sees_every_element_once_and_c_is_not_written(dtype: str) -> None:
     rng = np.random.default_rng(SEED)
-    shapes = [(1, 1, 1, ""), (13, 70, 40, ""), (70, 1, 300, "a"), (1, 70, 20, "b"), (37, 600, 530, "ab")]
-    shapes += [(5, 6, 0, "")]
+    shapes = [(1, 1, 1, ""), (13, 70, 40, ""), (70, 1, 300, "a"), (1, 70, 20, "b")]
+    shapes += [(37, 600, 530, "ab"), (5, 6, 0, "")]
     cases = [matrices(dtype, *shape, rng) for shape in shapes]
     batched = matrices(dtype, 9, 20, 12, "", rng)
     spec = batched.spec
@@ -477,10 +479,11 @@ def test_code_calls_only_memory_functions_and_has_no_fast_math() -> None:
     assert not re.search(r"\b(fast|nnan|ninf|nsz|arcp|contract|afn|reassoc)\b", str(module))
     machine = target_machine()
     assembly = machine.emit_assembly(optimised(module, machine))
-    defined = {function.name for function in module.functions if not function.is_declaration}
-    called = set(re.findall(r"^\s+(?:callq?|jmp|bl)\s+\"?([A-Za-z_][\w.]*)", assembly, re.M))
-    assert called & defined
-    assert called - defined <= {"memcpy", "memset"}
+    defined = {name for name in module.globals if not name.startswith("llvm.")}
+    pattern = r"^\s+(?:callq?|jmp|bl|movabsq)\s+\$?\"?([A-Za-z_][\w.]*)"
+    used = set(re.findall(pattern, assembly, re.M))
+    assert used & defined
+    assert used - defined <= {"memcpy", "memset", "_GLOBAL_OFFSET_TABLE_"}
 
 
 def test_contractions_of_one_module_share_micro_kernels() -> None:

@@ -14,9 +14,10 @@ from irgrad.kernel.ir import For, Kernel
 from irgrad.kernel.verify import PRIMITIVES, TO_BOOL
 
 EXACT = frozenset(
-    "neg add sub mul div abs sign floor ceil round trunc maximum minimum eq ne lt le gt ge "
-    "and or xor not select cast isnan sqrt floor_divide remainder".split()
-)
+    {"neg", "add", "sub", "mul", "div", "abs", "sign", "floor", "ceil", "round", "trunc",
+     "maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge", "and", "or", "xor", "not", "select",
+     "cast", "isnan", "sqrt", "floor_divide", "remainder"}
+)  # fmt: skip
 TESTED_DTYPES = ("bool", "i8", "i16", "i32", "i64", "u8", "u32", "u64", "f32", "f64")
 CAST_TARGETS = ("bool", "i8", "i32", "i64", "u8", "u32", "f32", "f64")
 FLOAT_VALUES = (0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 3.0, -7.25, 100.0, 1e-3, 1e9, -3e9,

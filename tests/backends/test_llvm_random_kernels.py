@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernel_cases import Body, Runner, assert_same, copy_arrays, processors, random_arrays, same_bits
+from kernel_cases import (
+    Body,
+    Runner,
+    assert_same,
+    copy_arrays,
+    processors,
+    random_arrays,
+    same_bits,
+)
 
 from irgrad.kernel.evaluate import evaluate_kernel
 from irgrad.kernel.ir import (
@@ -81,8 +89,8 @@ class Maker:
         values = [x for x, d in known.items() if d == dtype]
         for _ in range(int(self.rng.integers(1, 3))):
             at = self.read_at(extents)
-            name = b.load(self.buffer(dtype, at, extents, "read"), dtype, at.constant, **dict(at.terms))
-            values.append(name)
+            source = self.buffer(dtype, at, extents, "read")
+            values.append(b.load(source, dtype, at.constant, **dict(at.terms)))
         kind = dtype[0]
         if kind != "b" and extents and self.rng.random() < 0.3:
             values.append(b.let("index", str(self.pick(extents)), dtype=dtype))

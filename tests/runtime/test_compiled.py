@@ -71,6 +71,21 @@ def test_the_report_names_everything(compiled: ig.Compiled) -> None:
     assert compiled.cache_info().seconds > 0
 
 
+def test_equal_programs_share_their_code() -> None:
+    def scaled(factor: float) -> ig.Compiled:
+        return ig.compile(lambda x: np.cbrt(x) * factor, "f64[17]")
+
+    first, again, other = scaled(3.25), scaled(3.25), scaled(4.25)
+    assert [c.cache_info().origin for c in (first, again, other)] == [
+        "compiled", "memory", "compiled",
+    ]
+    x = np.full(17, 8.0)
+    assert first(x)[0] == again(x)[0] == 6.5
+    assert other(x)[0] == 8.5
+    reference = ig.compile(lambda x: x, "f64[]", target="reference")
+    assert reference.cache_info().origin == "interpreted"
+
+
 def test_edits_are_explained() -> None:
     text = ig.compile(lambda x: (x * 1.0 + 0.0) * 2, "f64[4]").explain()
     assert "simplify: " in text

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import optree
 import pytest
+
+import irgrad as ig
 from irgrad.backends.numba_cpu import compile_code
 from irgrad.backends.numba_cpu.runtime import frames, layout
 from irgrad.backends.numba_cpu.runtime.executable import Executable
-
-import irgrad as ig
 from irgrad.driver import stage_graphs
 from irgrad.passes.lower import lower
 from irgrad.runtime.options import Options
@@ -31,8 +31,7 @@ def build(
     traced = trace(f, *specs, donate=donate)
     graph = list(stage_graphs(traced, Options()).values())[-1]
     program = lower(graph)
-    code, arena = compile_code(program, graph)
-    return Executable(program, graph, code, arena, through_door=door)
+    return Executable(program, graph, compile_code(program), through_door=door)
 
 
 def unusual() -> dict[str, Any]:

@@ -108,6 +108,32 @@ def test_keywords_and_defaults() -> None:
         f(y=x)
 
 
+def test_arguments_that_are_given_by_name_alone() -> None:
+    @ig.jit(static="power")
+    def f(x: Any, y: Any = 1.0, *, scale: Any, power: int = 1, **more: Any) -> Any:
+        return (x + y) ** power * scale + sum(more.values())
+
+    x = np.ones(2)
+    assert f(x, scale=3.0).tolist() == [6, 6]
+    assert f(x, scale=np.full(2, 2.0)).tolist() == [4, 4]
+    assert f(x, scale=2.0, power=2, y=2.0).tolist() == [18, 18]
+    assert f(x, scale=2.0, power=3, y=2.0, z=x, w=1.0).tolist() == [56, 56]
+    assert compiles(f) == 4
+    assert f(x, scale=5.0).tolist() == [10, 10]
+    assert compiles(f) == 4
+    g = ig.jit(lambda x, *, donated: donated + x, donate="x")
+    assert g(x, donated=np.ones(2)) is x
+    with pytest.raises(ig.errors.ArgumentError, match="g: expected keywords among b, got 'c'"):
+        ig.jit(named_g)(x, c=1.0)
+
+
+def named_g(a: Any, *, b: Any) -> Any:
+    return a + b
+
+
+named_g.__name__ = "g"
+
+
 class Pair(NamedTuple):
     first: Any
     second: Any
@@ -259,6 +285,17 @@ def test_jit_in_jit_inlines() -> None:
     assert "tanh" in str(graph)
 
 
+def test_functions_that_close_over_traced_values_are_inlined() -> None:
+    def outer(x: Any) -> Any:
+        inner = ig.jit(lambda y: y * x)
+        with pytest.raises(ig.errors.TraceError, match="uses no value of a trace that is going on"):
+            inner.compiled(np.ones(3))
+        return inner(np.full(3, 2.0)) + inner(x)
+
+    x = np.arange(3.0)
+    np.testing.assert_array_equal(ig.jit(outer)(x), 2 * x + x * x)
+
+
 def test_gradients_of_jitted_functions_and_jitted_gradients() -> None:
     loss = ig.jit(lambda x: (x * x * x).sum())
     x = np.arange(3.0)
@@ -292,6 +329,10 @@ def test_specs_of_jit() -> None:
         assert f(np.ones((size, 3), F32), 2.0).shape == (size, 3)
     with pytest.raises(ig.errors.ArgumentError, match=r"^x: expected f32\[n,3\], got f32\[3,4\]"):
         f(np.ones((3, 4), F32), 2.0)
-    with pytest.raises(ig.errors.ArgumentError, match="expected 2 arguments as in specs, got 1"):
+    message = r"expected arguments \(\*, \*\) as in specs, got \(\*\)"
+    with pytest.raises(ig.errors.ArgumentError, match=message):
         f(np.ones((3, 3), F32))
+    donating = ig.jit(lambda x: x + 1, specs=("f64[n]",), donate=0)
+    with pytest.raises(ig.errors.DonationError, match="not C-contiguous"):
+        donating(np.ones(4)[::2])
     assert ig.spec("f32[n,3]") == ig.ir.parse_type("f32[n,3]")

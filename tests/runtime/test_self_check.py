@@ -61,7 +61,7 @@ def test_a_wrong_pass_is_named(monkeypatch: Any) -> None:
     ig.compile(lambda x, y: x - y, *specs)
 
 
-def test_a_wrong_kernel_is_named(monkeypatch: Any) -> None:
+def test_a_wrong_kernel_is_named(monkeypatch: Any, no_kept_code: Any) -> None:
     from irgrad.backends.numba_cpu.llvm import entry
 
     real = entry.kernel_function
@@ -72,9 +72,19 @@ def test_a_wrong_kernel_is_named(monkeypatch: Any) -> None:
         return real(module, _replaced(kernel), vector_bytes)
 
     monkeypatch.setattr(entry, "kernel_function", broken)
+    no_kept_code()
     message = r"kernel \w*maximum\w* \(.*test_self_check.py:\d+\): expected result 0 equal"
     with pytest.raises(ig.errors.CheckError, match=message):
         ig.compile(lambda x, y: np.maximum(x, y), "f64[4]", "f64[4]", check="all")
+
+
+@pytest.fixture
+def no_kept_code() -> Any:
+    """A function that forgets compiled code; what the test compiles is forgotten too."""
+    from irgrad.backends import numba_cpu
+
+    yield numba_cpu._slot.cache_clear
+    numba_cpu._slot.cache_clear()
 
 
 def _replaced(kernel: Kernel) -> Kernel:

@@ -11,6 +11,8 @@ struct irg_ctx {
 
 from __future__ import annotations
 
+from llvmlite import ir
+
 from irgrad.backends.numba_cpu.llvm.vectors import (
     I1,
     I64,
@@ -21,7 +23,6 @@ from irgrad.backends.numba_cpu.llvm.vectors import (
     intrinsic,
     mask_bits,
 )
-from llvmlite import ir
 
 CONTEXT_BYTES = 40
 CONTEXT = ir.LiteralStructType([I64, I64, I64, POINTER, POINTER])

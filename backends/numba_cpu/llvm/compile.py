@@ -8,7 +8,6 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from irgrad.backends.numba_cpu.llvm.cpu import Cpu, host_cpu
-
 from irgrad.errors import InternalError
 
 if TYPE_CHECKING:
@@ -75,8 +74,8 @@ def _optimised(
 def compile_module(module: ir.Module, cpu: Cpu | None = None) -> bytes:
     """The object file of a module for a processor, by default this machine's.
 
-    A short pipeline and no vectoriser: vectors are explicit. Raises InternalError where LLVM refuses
-    the module, or where the code would call anything outside of it.
+    A short pipeline and no vectoriser: vectors are explicit. Raises InternalError where LLVM
+    refuses the module, or where the code would call anything outside of it.
     """
     parsed, machine = _optimised(module, cpu or host_cpu())
     data = machine.emit_object(parsed)
@@ -124,7 +123,7 @@ def _native() -> Cpu:
     return Cpu("", "", "", 16)
 
 
-# -- symbols -----------------------------------------------------------------------------------------
+# -- symbols ---------------------------------------------------------------------------------------
 
 
 class _Elf64Header(ctypes.LittleEndianStructure):

@@ -1,13 +1,15 @@
 """Contractions of kernels: floats through the blocked routine, integers by plain loops.
 
-The statements that follow the sum are emitted into the blocked routine, for each finished tile, with
-lanes along the tile's columns (along its rows where there is one column).
+The statements that follow the sum are emitted into the blocked routine, for each finished tile,
+with lanes along the tile's columns (along its rows where there is one column).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+
+from llvmlite import ir
 
 from irgrad.backends.numba_cpu.llvm.contraction import (
     Axis,
@@ -30,8 +32,6 @@ from irgrad.backends.numba_cpu.llvm.vectors import (
     splat,
     value_type,
 )
-from llvmlite import ir
-
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.ir import (
     Accumulate,
@@ -48,7 +48,7 @@ from irgrad.kernel.ir import (
 Indices = tuple[ContractionIndex, ...]
 
 
-def contract_workspace(kernel: Kernel, contract: Contract, vector_bytes: int) -> int:
+def contract_workspace(contract: Contract, vector_bytes: int) -> int:
     """Bytes of scratch that a contraction needs."""
     if not _is_blocked(contract):
         return 0
@@ -173,7 +173,7 @@ class _Epilogue:
         self.along_rows = _extent(contract.n) == 1
 
     def emit(self, builder: ir.IRBuilder, tile: EpilogueTile) -> None:
-        """Loops over the tile's rows and columns; lanes along the columns, or along the only column."""
+        """Loops over the tile's rows, and lanes along each; or lanes along its only column."""
         pointers = dict(zip(self.names, tile.extra))
         context = tile.extra[-1] if len(tile.extra) > len(self.names) else None
         outer = self.outer
@@ -260,7 +260,7 @@ class _Epilogue:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A run of finished sums: index name, its first value, how many, address and distance of sums."""
+    """A run of finished sums: index name, first value, how many, address and distance."""
 
     index: str
     start: ir.Value
@@ -269,7 +269,7 @@ class _Line:
     stride: int
 
 
-# -- integers ----------------------------------------------------------------------------------------
+# -- integers --------------------------------------------------------------------------------------
 
 
 def _emit_loops(emitter: KernelEmitter, scope: Scope, contract: Contract) -> None:

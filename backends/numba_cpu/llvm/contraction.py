@@ -1,20 +1,25 @@
-"""Blocked matrix contraction as one LLVM function: C[b, m, n] = sum over k of A[b, m, k] * B[b, k, n].
+"""Blocked contraction as one LLVM function: C[b, m, n] = sum over k of A[b, m, k] * B[b, k, n].
 
 Numerics. The k axis is cut into panels of `PANEL_LENGTH[dtype]`. The sum of a panel is one chain of
-`llvm.fma` in the order of k that starts from 0; the totals of the panels are added in their order. So
-the bits of an element depend on its values and on the size of k alone: not on vector width, tile shape,
-strides, or the element's place. There is no fast-math flag, and no padding is ever multiplied into a
-result.
+`llvm.fma` in the order of k that starts from 0; the totals of the panels are added in their order.
+So the bits of an element depend on its values and on the size of k alone: not on vector width, tile
+shape, strides, or the element's place. There is no fast-math flag, and no padding is ever
+multiplied into a result.
 
-Blocking. For a block of columns and a panel of k, B is packed (or read in place); for each tile of rows
-A is read in place or copied so that its rows do not collide in the cache; the micro-kernel then runs
-over the column tiles. Partial sums of several panels are kept in C itself where C is written directly
-(rows of adjacent elements, no epilogue), else in the workspace.
+Blocking. For a block of columns and a panel of k, B is packed or read in place; for each tile of
+rows A is read in place or copied so that its rows do not collide in the cache; the micro-kernel
+then runs over the column tiles. A contraction adds little code of its own to a module: a call of
+loops that all contractions share, with its numbers in a constant array, and a micro-kernel where
+its tile shape is new. Where C is written directly (rows of adjacent elements, no epilogue) it holds
+the partial sums of several panels, and a few elements may be written twice with the same bits; else
+partial sums lie in the workspace and every element is written once.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+from llvmlite import ir
 
 from irgrad.backends.numba_cpu.llvm.contraction_emit import (
     BYTES,
@@ -52,7 +57,6 @@ from irgrad.backends.numba_cpu.llvm.contraction_plan import (
     takes_mask,
 )
 from irgrad.backends.numba_cpu.llvm.contraction_tile import MicroTile, micro_kernel
-from llvmlite import ir
 
 __all__ = [
     "PANEL_LENGTH",
@@ -105,10 +109,10 @@ def contraction_function(
 ) -> ir.Function:
     """Emit `internal void name(T* a, T* b, T* c, i8* workspace, i8* extra...)` and return it.
 
-    No pointer aliases another; C may be uninitialised and every element of it is written. An empty k
-    gives zeros. `vector_bytes` is 64, 32 or 16. With an epilogue nothing is stored to C: the callback
-    is called once, inside code that runs for each finished tile, and leaves the builder in an open
-    block.
+    C and the workspace alias nothing else; C may be uninitialised, and every element of it is
+    written. An empty k gives zeros. `vector_bytes` is 64, 32 or 16. With an epilogue nothing is
+    stored to C: the callback is called once, with a builder in a function of its own that runs for
+    each finished tile, and leaves the builder at the end of an open block.
     """
     assert vector_bytes in (16, 32, 64) and spec.dtype in PANEL_LENGTH
     pointer = element_type(spec.dtype).as_pointer()
@@ -116,7 +120,7 @@ def contraction_function(
     function = ir.Function(module, ir.FunctionType(VOID, arguments), name)
     function.linkage = "internal"
     function.attributes.add("nounwind")
-    for argument in function.args:
+    for argument in function.args[:4]:
         argument.add_attribute("noalias")
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     plan = make_plan(spec, vector_bytes, epilogue is not None)
@@ -172,7 +176,7 @@ def _nest(builder: ir.IRBuilder, axes: list[Axis]) -> Iterator[list[ir.Value]]:
 def _operands(
     builder: ir.IRBuilder, plan: Plan, scratch: Scratch, indices: list[ir.Value]
 ) -> Operands:
-    """The operands at a batch element, in the plan's roles, and where tiles are read and written."""
+    """The operands at a batch element, in the plan's roles, and where tiles are kept."""
     item = ITEM_BYTES[plan.dtype]
     a, b, c, workspace = (builder.bitcast(value, BYTES) for value in builder.function.args[:4])
     if plan.swapped:
@@ -256,8 +260,6 @@ def _epilogue_function(caller: ir.IRBuilder, plan: Plan, epilogue: Epilogue) -> 
     if plan.swapped:
         place, row_stride = (n, m, n_count, m_count), 1
     tile = builder.bitcast(tile, pointer)
-    epilogue(
-        builder, EpilogueTile(tile, row_stride, batch, *place, a, b, c, tuple(values[3:]))
-    )
+    epilogue(builder, EpilogueTile(tile, row_stride, batch, *place, a, b, c, tuple(values[3:])))
     builder.ret_void()
     return function

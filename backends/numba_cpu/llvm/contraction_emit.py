@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
-from irgrad.backends.numba_cpu.llvm.contraction_plan import ITEM_BYTES
 from llvmlite import ir
+
+from irgrad.backends.numba_cpu.llvm.contraction_plan import ITEM_BYTES
 
 I1 = ir.IntType(1)
 I8 = ir.IntType(8)
@@ -106,7 +107,7 @@ def turning_loop(builder: ir.IRBuilder, count: int) -> Iterator[Turns]:
 
 
 def keep_rolled(branch: ir.Instruction) -> None:
-    """Forbid unrolling of the loop that a back edge closes: bodies are unrolled here where it pays."""
+    """Forbid unrolling of the loop that a back edge closes; bodies are unrolled where it pays."""
     module = branch.parent.function.module
     option = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
     loop = module.add_metadata([option, integer(len(module.metadata))])
@@ -119,8 +120,12 @@ def internal_function(
     name: str,
     arguments: list[ir.Type],
     emit: Callable[[ir.IRBuilder, list[ir.Value]], None],
+    noalias: bool = True,
 ) -> ir.Function:
-    """The module's internal function `name`, emitted at first use; its pointers never alias."""
+    """The module's internal function `name`, emitted at first use.
+
+    With `noalias`, what it writes through one pointer argument it reads through no other.
+    """
     found = module.globals.get(name)
     if found is not None:
         return found
@@ -129,7 +134,7 @@ def internal_function(
     for attribute in ("noinline", "noduplicate", "nounwind"):
         function.attributes.add(attribute)
     for argument in function.args:
-        if isinstance(argument.type, ir.PointerType):
+        if noalias and isinstance(argument.type, ir.PointerType):
             argument.add_attribute("noalias")
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     emit(builder, list(function.args))

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from llvmlite import ir
+
 from irgrad.backends.numba_cpu.llvm.contraction_emit import (
     BYTES,
     I64,
@@ -17,7 +19,6 @@ from irgrad.backends.numba_cpu.llvm.contraction_emit import (
 from irgrad.backends.numba_cpu.llvm.contraction_pack import ADD, FINISH, PACK
 from irgrad.backends.numba_cpu.llvm.contraction_params import read, slot
 from irgrad.backends.numba_cpu.llvm.contraction_tile import KERNEL_ARGUMENTS
-from llvmlite import ir
 
 KERNEL = ir.FunctionType(VOID, KERNEL_ARGUMENTS).as_pointer()
 _ROW_FIELDS = (
@@ -37,8 +38,8 @@ _ROW_FIELDS = (
 class Operands:
     """Arguments of the loops that depend on the batch element.
 
-    `a`, `b` and `c` are the operands; `a_panel` and `b_panel` are where the micro-kernel reads from (the
-    operand or its packed panels), `c_tile` where tiles are written to (C or the buffer).
+    `a`, `b` and `c` are the operands; `a_panel` and `b_panel` are where the micro-kernel reads from
+    (the operand or its packed panels), `c_tile` where tiles are written to (C or the buffer).
     """
 
     a: ir.Value
@@ -53,8 +54,8 @@ class Operands:
 class Steps:
     """Functions that the loops call; all but the kernels may be null.
 
-    `tail` is the kernel of the last column tile where that is narrower. `add` adds the sums of a later
-    panel to a row tile, `finish` is called for every finished row tile of a column block.
+    `tail` is the kernel of the last column tile where that is narrower. `add` adds the sums of a
+    later panel to a row tile, `finish` is called for every finished row tile of a column block.
     """
 
     kernel: ir.Value
@@ -142,7 +143,7 @@ def _call(
         emit(_Loops(inner, values[0], *parts, *values[16:18]), values[18:])
 
     types += [value.type for value in more]
-    function = internal_function(builder.module, name, types, inside)
+    function = internal_function(builder.module, name, types, inside, noalias=False)
     builder.call(function, [parameters, *values, first, tiles, *more])
 
 
@@ -173,8 +174,9 @@ def _emit_blocks(loops: _Loops, _: list[ir.Value]) -> None:
 def _emit_rows(loops: _Loops, more: list[ir.Value]) -> None:
     """Row tiles and column tiles of one block and panel.
 
-    The last row tile of all is moved up so that it is full; `skip` rows of it are done already. Sums of
-    a later panel go to scratch memory first, and from there without those rows to their place.
+    The last row tile of all is moved up so that it is full, and overlaps its neighbour. Sums of a
+    later panel go to scratch memory first, and from there, without the rows that the neighbour
+    has done, to their place.
     """
     builder = loops.builder
     n, n_count, k, k_count = more
@@ -205,9 +207,7 @@ def _emit_rows(loops: _Loops, more: list[ir.Value]) -> None:
         fits = builder.icmp_signed("<=", after, n_count)
         shift = builder.select(fits, integer(0), fixed["b_tail_shift"])
         b = advance(builder, b_base, builder.mul(start, b_deep), shift)
-        target = advance(
-            builder, builder.select(later, sums, c), builder.mul(start, fixed["item"])
-        )
+        target = advance(builder, builder.select(later, sums, c), builder.mul(start, fixed["item"]))
         kernel = builder.select(fits, loops.steps.kernel, loops.steps.tail)
         shape = builder.select(fits, *shapes)
         builder.call(kernel, [loops.parameters, a, b, target, target_row, k_count, shape])
@@ -217,9 +217,7 @@ def _emit_rows(loops: _Loops, more: list[ir.Value]) -> None:
         turns.limits = [(loops.tiles, integer(1)), (n_count, fixed["columns"])]
 
 
-def _pack_a(
-    loops: _Loops, block: _Block, tile: ir.Value, position: ir.Value, m: ir.Value
-) -> None:
+def _pack_a(loops: _Loops, block: _Block, tile: ir.Value, position: ir.Value, m: ir.Value) -> None:
     """Pack a group of row tiles where `position`, in the row and in the group, is 0."""
     builder, steps = loops.builder, loops.steps
     leads = builder.icmp_signed("==", position, integer(0))

@@ -1,10 +1,12 @@
 """Packing of panels, storing of tiles, and the offset tables of multi-axis groups.
 
-The panels of A and B have the same form: for each tile of rows of A or columns of B a dense matrix with
-k as its rows. One function of the module per way of packing serves all contractions in it.
+The panels of A and B have the same form: for each tile of rows of A or columns of B a dense matrix
+with k as its rows. One function per way of packing serves all contractions of a module.
 """
 
 from dataclasses import dataclass
+
+from llvmlite import ir
 
 from irgrad.backends.numba_cpu.llvm.contraction_emit import (
     BYTES,
@@ -33,7 +35,6 @@ from irgrad.backends.numba_cpu.llvm.contraction_plan import (
     table_maps,
 )
 from irgrad.backends.numba_cpu.llvm.contraction_transpose import transpose_block
-from llvmlite import ir
 
 PACK_ARGUMENTS = [INTEGERS, BYTES, BYTES, *[I64] * 5]
 ADD_ARGUMENTS = [BYTES, I64, BYTES, I64, I64, I64]
@@ -120,11 +121,11 @@ class _Packing:
 def pack_function(
     module: ir.Module, plan: Plan, layout: str, columns: int, maps: tuple[str, str]
 ) -> ir.Function:
-    """`(layout, workspace, source, first, total, last, k, k_count)`: pack tiles of `columns` indices.
+    """`(layout, workspace, source, first, total, last, k, k_count)`: pack tiles of `columns`.
 
-    Tile t = 0, columns, .. < total holds the indices from first + min(t, last) on as a dense (k, index)
-    matrix; tiles follow one another at the layout's place. The layout "rows" makes one (index, k) matrix
-    instead, with rows at a fixed distance. `maps` names the k map and the index map.
+    Tile t = 0, columns, .. < total holds the indices from first + min(t, last) on as a dense
+    (k, index) matrix; tiles follow one another at the layout's place. The layout "rows" makes one
+    (index, k) matrix instead, with rows at a fixed distance. `maps` names the k and the index map.
     """
     item = ITEM_BYTES[plan.dtype]
     side = min(plan.lanes, 8, 1 << (columns.bit_length() - 1))
@@ -137,6 +138,7 @@ def pack_function(
             builder.load(advance(builder, fields, LAYOUT.index(name)))
             for name in ("k_map", "index_map", "place")
         )
+        offsets = as_offsets(builder, workspace, index_map, tabled[1])
         packing = _Packing(
             builder,
             plan.dtype,
@@ -147,7 +149,7 @@ def pack_function(
             advance(builder, workspace, place),
             *numbers,
             as_offsets(builder, workspace, k_map, tabled[0]),
-            integer(item) if layout == "copy" else as_offsets(builder, workspace, index_map, tabled[1]),
+            integer(item) if layout == "copy" else offsets,
         )
         emitters = {"copy": _copy, "transpose": _transpose, "elements": _elements, "rows": _rows}
         emitters[layout](packing)
@@ -185,8 +187,8 @@ def _elements(packing: _Packing) -> None:
         index = builder.add(packing.start(tile), j)
         value = load(builder, dtype, packing.read_at(p, index), 1)
         store(builder, dtype, value, packing.write_at(tile, p, j), 1)
-        columns = integer(packing.columns)
-        turns.limits = [(packing.total, columns), (packing.k_count, integer(1)), (columns, integer(1))]
+        columns, one = integer(packing.columns), integer(1)
+        turns.limits = [(packing.total, columns), (packing.k_count, one), (columns, one)]
 
 
 def _rows(packing: _Packing) -> None:
@@ -236,8 +238,8 @@ def _lines(packing: _Packing, p: ir.Value, start: ir.Value) -> list[ir.Value]:
 def _transpose(packing: _Packing) -> None:
     """Steps of k are adjacent: transpose square blocks in registers.
 
-    The last block of a side overlaps its neighbour; a panel with fewer steps of k than a block has rows
-    is copied element by element.
+    The last block of a side overlaps its neighbour; a panel with fewer steps of k than a block has
+    rows is copied element by element.
     """
     builder, dtype, side = packing.builder, packing.dtype, packing.side
     square = builder.icmp_signed(">=", packing.k_count, integer(side))
@@ -290,7 +292,7 @@ def add_function(module: ir.Module, dtype: str, lanes: int) -> ir.Function:
 
 
 def store_function(module: ir.Module, plan: Plan) -> ir.Function:
-    """`(parameters, workspace, frame, c, tile, batch, m, n, m_count, n_count)`: store a tile to C."""
+    """`(parameters, workspace, frame, c, tile, batch, m, n, m_count, n_count)`: store to C."""
     item, lanes, dtype = ITEM_BYTES[plan.dtype], plan.lanes, plan.dtype
     tables = dict(table_maps(plan))
     unit = plan.c_n.is_unit()

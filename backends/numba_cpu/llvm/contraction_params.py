@@ -1,10 +1,12 @@
 """The numbers of one contraction that generated code reads at run time.
 
-Contractions of a module share their loops, packing and micro-kernels; what differs between them is a
-constant array of i64, one slot per field of `Parameters`. Offsets and strides are in bytes.
+Contractions of a module share their loops, packing and micro-kernels; what differs between them is
+a constant array of i64, one slot per field of `Parameters`. Offsets and strides are in bytes.
 """
 
 from typing import NamedTuple
+
+from llvmlite import ir
 
 from irgrad.backends.numba_cpu.llvm.contraction_emit import I64, INTEGERS, integer
 from irgrad.backends.numba_cpu.llvm.contraction_plan import (
@@ -14,18 +16,16 @@ from irgrad.backends.numba_cpu.llvm.contraction_plan import (
     Scratch,
     packed_row,
 )
-from llvmlite import ir
 
 LAYOUT = ("k_map", "index_map", "place", "columns")
-SHAPE = ("step", "mask")
 
 
 class Parameters(NamedTuple):
     """Fields ending in `_place` are offsets into the workspace; the loops say how fields are used.
 
-    `*_map` is the stride of an index map or, where it has a table, the table's place. Runs of fields
-    that functions get one pointer to: the packing of A and of B (`LAYOUT`), and step and mask of a full
-    column tile and of the last, narrower one (`SHAPE`).
+    `*_map` is the stride of an index map or, where it has a table, the table's place. Some
+    functions get one pointer to a run of fields: the packing of A or of B (`LAYOUT`), or the step
+    and mask of a full column tile or of the last, narrower one.
     """
 
     item: int
@@ -115,7 +115,7 @@ def make_parameters(plan: Plan, scratch: Scratch) -> Parameters:
         c_m=0 if plan.buffered else plan.c_m.stride * item,
         c_n=0 if plan.buffered else item,
         c_tile=plan.rows * plan.buffer_row * item if plan.buffered and plan.panels > 1 else 0,
-        sums_row=plan.sums_row * item,
+        sums_row=plan.buffer_row * item,
         sums_place=scratch.sums,
         c_row=(plan.buffer_row if plan.buffered else plan.c_m.stride) * item,
         a_k_map=describe("a_k"),

@@ -1,7 +1,7 @@
 """Static plan of one blocked contraction: merged index maps, tile shapes, packing, scratch layout.
 
-Everything here is plain Python over sizes and strides; no LLVM is involved. The plan chooses how fast a
-contraction runs, never its bits: those follow from `PANEL_LENGTH` and the sizes alone.
+Everything here is plain Python over sizes and strides; no LLVM is involved. The plan decides how
+fast a contraction runs, never its bits: those follow from `PANEL_LENGTH` and the sizes alone.
 """
 
 from collections.abc import Iterable, Iterator
@@ -52,7 +52,7 @@ class ContractionSpec:
 
 @dataclass(frozen=True, slots=True)
 class IndexMap:
-    """Offsets of one operand along one group: row-major (extent, stride) pairs, merged where possible."""
+    """Offsets of one operand along one group: row-major (extent, stride), merged where possible."""
 
     axes: tuple[tuple[int, int], ...]
 
@@ -63,7 +63,7 @@ class IndexMap:
 
     @property
     def stride(self) -> int:
-        """The one stride of a linear map; 0 where the group has extent 1 or no one stride exists."""
+        """The one stride of a linear map; 0 where the extent is 1 or no one stride exists."""
         return self.axes[0][1] if len(self.axes) == 1 else 0
 
     @property
@@ -89,12 +89,13 @@ class Segment:
 class Plan:
     """All static decisions about one contraction, after the roles of A and B may have been swapped.
 
-    `a_layout` and `b_layout` are "direct" or, for packed panels of (k, row) and (k, column) order, how
-    they are packed: "copy", "transpose" or "elements"; "rows" packs A in (row, k) order. `buffered` says that finished tiles lie in
-    scratch memory instead of C. Row tile t starts at row min(t * rows, m - rows): the last one overlaps
-    its neighbour. `block_tiles` column tiles make a block; `row_block` row tiles share the buffer,
-    `group` row tiles are packed together; `buffer_row` and `sums_row` are row strides of scratch tiles; `masked` lets the full-width micro-kernel do the last,
-    narrower column tile too.
+    `a_layout` and `b_layout` are "direct" or, for packed panels of (k, row) and (k, column) order,
+    how they are packed: "copy", "transpose" or "elements"; "rows" packs A in (row, k) order.
+    `buffered` says that finished tiles lie in scratch memory instead of C. Row tile t starts at row
+    min(t * rows, m - rows): the last one overlaps its neighbour. `block_tiles` column tiles make a
+    block, `row_block` row tiles share the buffer, `group` row tiles are packed together;
+    `buffer_row` is the row stride of scratch tiles. `masked` lets the full-width micro-kernel do
+    the last, narrower column tile too.
     """
 
     dtype: str
@@ -120,7 +121,6 @@ class Plan:
     b_layout: str
     buffered: bool
     buffer_row: int
-    sums_row: int
 
     @property
     def panel(self) -> int:
@@ -155,7 +155,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Scratch:
-    """Byte offsets into the workspace; `tables` maps the name of an index map to its offset table."""
+    """Byte offsets into the workspace; `tables` names index maps and their offset tables."""
 
     tables: tuple[tuple[str, int], ...]
     a: int
@@ -229,17 +229,26 @@ def swap_roles(spec: ContractionSpec) -> ContractionSpec:
     return ContractionSpec(spec.dtype, swap(spec.batch), swap(spec.n), swap(spec.m), swap(spec.k))
 
 
-def _should_swap(spec: ContractionSpec, epilogue: bool) -> bool:
-    """Whether vectors should run along m: a single column, or a C whose rows are the contiguous side."""
+def _should_swap(spec: ContractionSpec, lanes: int, epilogue: bool) -> bool:
+    """Whether vectors should run along m.
+
+    They do for a single column, for a C with adjacent rows, and for few columns and an A with
+    adjacent rows, where a deep sum pays for the scattered stores to C.
+    """
     c_m = merge((axis.extent, axis.c) for axis in spec.m)
     c_n = merge((axis.extent, axis.c) for axis in spec.n)
     if c_n.extent == 1:
         return c_m.extent > 1
-    return not epilogue and c_m.extent > 1 and c_m.is_unit() and not c_n.is_unit()
+    if epilogue or c_m.extent == 1:
+        return False
+    a_m = merge((axis.extent, axis.a) for axis in spec.m)
+    deep = prod(axis.extent for axis in spec.k) >= 256
+    narrow = 3 * c_n.extent <= 2 * lanes and c_m.extent >= 4 * lanes
+    return (c_m.is_unit() and not c_n.is_unit()) or (narrow and deep and a_m.is_unit())
 
 
 def _tile_cycles(rows: int, columns: int, k: int, lanes: int, vector_bytes: int) -> float:
-    """Estimated cycles of one micro-kernel call: multiply-adds, loads or latency, whichever is longest."""
+    """Estimated cycles of one micro-kernel call: the slowest of arithmetic, loads and latency."""
     parts = segments(columns, lanes)
     full = 1.0 if vector_bytes == 64 else 0.5
     arithmetic = rows * sum(full if 2 * part.width > lanes else 0.5 for part in parts)
@@ -252,8 +261,8 @@ def _tile_cycles(rows: int, columns: int, k: int, lanes: int, vector_bytes: int)
 def choose_tile(m: int, n: int, k: int, lanes: int, vector_bytes: int) -> tuple[int, int, bool]:
     """Pick rows and columns of a tile, and whether the last column tile is a masked full one.
 
-    The least estimated time wins, except that shapes which other contractions of a module are likely
-    to use too, and so to share, are preferred by a few per cent.
+    The least estimated time wins, except that shapes which other contractions of a module are
+    likely to use too, and so to share, are preferred by a few per cent.
     """
     registers = 16 if vector_bytes == 32 else 32
     usual = _USUAL_TILE[vector_bytes]
@@ -313,11 +322,11 @@ def _layout_of_b(b_k: IndexMap, b_n: IndexMap, row_tiles: int, item: int) -> str
 
 def make_plan(spec: ContractionSpec, vector_bytes: int, epilogue: bool) -> Plan:
     """Decide tile shape, packing and blocking of a contraction for one vector width."""
-    swapped = _should_swap(spec, epilogue)
-    if swapped:
-        spec = swap_roles(spec)
     item = ITEM_BYTES[spec.dtype]
     lanes = vector_bytes // item
+    swapped = _should_swap(spec, lanes, epilogue)
+    if swapped:
+        spec = swap_roles(spec)
     a_m, c_m = (merge((x.extent, s) for x, s in _pairs(spec.m, which)) for which in "ac")
     b_n, c_n = (merge((x.extent, s) for x, s in _pairs(spec.n, which)) for which in "bc")
     a_k, b_k = (merge((x.extent, s) for x, s in _pairs(spec.k, which)) for which in "ab")
@@ -346,7 +355,7 @@ def make_plan(spec: ContractionSpec, vector_bytes: int, epilogue: bool) -> Plan:
         batch=merge_batch(spec.batch), a_m=a_m, a_k=a_k, b_k=b_k, b_n=b_n, c_m=c_m, c_n=c_n,
         rows=rows, columns=columns, masked=masked, block_tiles=block_tiles,
         row_block=row_block, group=group, a_layout=a_layout,
-        b_layout=b_layout, buffered=buffered, buffer_row=width, sums_row=width,
+        b_layout=b_layout, buffered=buffered, buffer_row=width,
     )  # fmt: skip
 
 
@@ -396,5 +405,5 @@ def make_scratch(plan: Plan) -> Scratch:
     b = take(0 if plan.b_layout == "direct" else depth * width * item)
     height = plan.rows * (plan.row_block if plan.panels > 1 else 1)
     buffer = take(height * plan.buffer_row * item if plan.buffered else 0)
-    sums = take(plan.rows * plan.sums_row * item if plan.panels > 1 else 0)
+    sums = take(plan.rows * plan.buffer_row * item if plan.panels > 1 else 0)
     return Scratch(tables, a, b, buffer, sums, total)

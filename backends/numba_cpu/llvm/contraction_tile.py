@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from llvmlite import ir
+
 from irgrad.backends.numba_cpu.llvm.contraction_emit import (
     BYTES,
     I64,
@@ -20,7 +22,6 @@ from irgrad.backends.numba_cpu.llvm.contraction_emit import (
 )
 from irgrad.backends.numba_cpu.llvm.contraction_params import read
 from irgrad.backends.numba_cpu.llvm.contraction_plan import ITEM_BYTES, Segment, segments
-from llvmlite import ir
 
 _CHAINS_PER_TURN = 12
 _ROWS_PER_POINTER = 3
@@ -68,10 +69,10 @@ class _Frame:
 def micro_kernel(module: ir.Module, tile: MicroTile) -> ir.Function:
     """The internal function `(parameters, a, b, c, c_row, k, shape)` that computes one tile.
 
-    Element (i, p) of A lies at i * a_row + p * a_step (parameters), row i of C at i * c_row. `shape`
-    points to the step between rows of B, whose columns are adjacent, and to the mask of the columns
-    that exist. Every sum is one chain of fused multiply-adds over p = 0 .. k-1 that starts from 0;
-    k >= 1 unless the tile is an empty one.
+    Element (i, p) of A lies at i * a_row + p * a_step (parameters), row i of C at i * c_row.
+    `shape` points to the step between rows of B, whose columns are adjacent, and to the mask of the
+    columns that exist. Every sum is one chain of fused multiply-adds over p = 0 .. k-1 that starts
+    from 0; k >= 1 unless the tile is an empty one.
     """
 
     def emit(builder: ir.IRBuilder, values: list[ir.Value]) -> None:

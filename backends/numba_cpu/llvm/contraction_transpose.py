@@ -1,11 +1,12 @@
 """Transposition of square blocks of vectors in registers."""
 
-from irgrad.backends.numba_cpu.llvm.contraction_emit import I32
 from llvmlite import ir
+
+from irgrad.backends.numba_cpu.llvm.contraction_emit import I32
 
 
 def transpose_block(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
-    """Transpose a square block of vectors held in registers, by log2(side) rounds of two-row shuffles.
+    """Transpose a square block of vectors by log2(side) rounds of two-row shuffles.
 
     Groups of 16 bytes are transposed by interleaving, which is one instruction a shuffle on x86 and
     Arm; whole groups are then exchanged.
@@ -50,7 +51,5 @@ def _transpose_fours(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Val
     return result
 
 
-def _shuffle(
-    builder: ir.IRBuilder, pair: tuple[ir.Value, ir.Value], lanes: list[int]
-) -> ir.Value:
+def _shuffle(builder: ir.IRBuilder, pair: tuple[ir.Value, ir.Value], lanes: list[int]) -> ir.Value:
     return builder.shuffle_vector(*pair, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))

@@ -13,7 +13,7 @@ AVX512 = ("avx512f", "avx512vl", "avx512dq", "avx512bw")
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
-    """A processor: LLVM target triple ("" is the host's), CPU name, feature string, vector bytes."""
+    """A processor: LLVM triple ("" is the host's), CPU name, feature string, vector bytes."""
 
     triple: str
     name: str

@@ -1,9 +1,9 @@
 """One kernel as one LLVM function.
 
-`KernelEmitter` walks the statements. A `Scope` says where it is: which scalars are known, what the loop
-indices are, and, inside of a vector loop, which iterations the lanes stand for. In a vector loop a
-value that is the same in all iterations stays a scalar, is computed before the loop (`Scope.hoist`),
-and is repeated in every lane where a vector needs it.
+`KernelEmitter` walks the statements. A `Scope` says where it is: which scalars are known, what the
+loop indices are, and, inside of a vector loop, which iterations the lanes stand for. In a vector
+loop a value that is the same in all iterations stays a scalar, is computed before the loop
+(`Scope.hoist`), and is repeated in every lane where a vector needs it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from llvmlite import ir
 
 from irgrad.backends.numba_cpu.llvm.checks import emit_check
 from irgrad.backends.numba_cpu.llvm.scalars import combine, emit_primitive
@@ -23,14 +25,13 @@ from irgrad.backends.numba_cpu.llvm.vectors import (
     gather,
     integer,
     load_lanes,
+    load_strided,
     ramp,
     reverse,
     scatter,
     splat,
     store_lanes,
 )
-from llvmlite import ir
-
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.ir import (
     Accumulate,
@@ -46,6 +47,8 @@ from irgrad.kernel.ir import (
     Store,
     walk,
 )
+
+SMALL_STRIDE = 4
 
 
 class Scalar(NamedTuple):
@@ -249,7 +252,7 @@ class KernelEmitter:
         return total
 
     def _base(self, scope: Scope, buffer: str, at: Affine) -> ir.Value:
-        """The address of an access where the group's index is 0; computed before the vector loop."""
+        """The address of an access where the group's index is 0, known before the vector loop."""
         key = (buffer, at)
         found = scope.cache.get(key)
         if found is None:
@@ -299,6 +302,12 @@ class KernelEmitter:
             pointer = element_pointer(builder, dtype, pointer, 1 - lanes)
             mask = None if mask is None else reverse(builder, mask, lanes)
             value = load_lanes(builder, dtype, pointer, lanes, mask)
+            return reverse(builder, value, lanes), lanes
+        if mask is None and 2 <= abs(stride) <= SMALL_STRIDE:
+            if stride > 0:
+                return load_strided(builder, dtype, pointer, lanes, stride), lanes
+            pointer = element_pointer(builder, dtype, pointer, (lanes - 1) * stride)
+            value = load_strided(builder, dtype, pointer, lanes, -stride)
             return reverse(builder, value, lanes), lanes
         return gather(builder, dtype, pointer, lanes, stride, mask), lanes
 

@@ -1,14 +1,17 @@
 """One LLVM module and one C entry for a program.
 
-`int32_t irg_<name>(irg_ctx *ctx, const int64_t *dims, void *const *buffers, void *arena)` runs the calls
-in order. buffers: the inputs, then the outputs. arena: `arena_bytes` bytes, aligned to 64: the program's
-own, then scratch of the kernel that runs. Returns 1 where a check among the guard calls has failed,
-before any later call, else 0. The caller zeroes `ctx->status`; `irg_ctx` is described in `checks`.
+`int32_t irg_<name>(irg_ctx *ctx, const int64_t *dims, void *const *buffers, void *arena)` runs the
+calls in order. buffers: the inputs, then the outputs. arena: `arena_bytes` bytes, aligned to 64:
+the program's own, then scratch of the kernel that runs. Returns 1 where a check among the guard
+calls has failed, before any later call, else 0. The caller zeroes `ctx->status`; `irg_ctx` is
+described in `checks`.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+
+from llvmlite import ir
 
 from irgrad.backends.numba_cpu.llvm.checks import status_of
 from irgrad.backends.numba_cpu.llvm.function import (
@@ -17,8 +20,6 @@ from irgrad.backends.numba_cpu.llvm.function import (
     needs_context,
 )
 from irgrad.backends.numba_cpu.llvm.vectors import I8, I32, POINTER, integer
-from llvmlite import ir
-
 from irgrad.kernel.ir import Kernel
 from irgrad.kernel.program import Program, Slot
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from llvmlite import ir
+
 from irgrad.backends.numba_cpu.llvm.contract import contract_workspace, emit_contract
 from irgrad.backends.numba_cpu.llvm.emit import KernelEmitter, Scope, scalar_dtypes
 from irgrad.backends.numba_cpu.llvm.loops import emit_loop
 from irgrad.backends.numba_cpu.llvm.vectors import POINTER, VOID
-from llvmlite import ir
-
 from irgrad.kernel.ir import Check, Contract, Kernel, walk
 
 
@@ -17,18 +17,17 @@ def needs_context(kernel: Kernel) -> bool:
 
 
 def kernel_workspace(kernel: Kernel, vector_bytes: int) -> int:
-    """Bytes of scratch, aligned to 64, that the kernel's function takes; 0: it has no such parameter."""
-    return max(
-        (contract_workspace(kernel, s, vector_bytes) for s in kernel.body if isinstance(s, Contract)),
-        default=0,
-    )
+    """Bytes of scratch, aligned to 64, that the kernel's function takes; 0: none, no parameter."""
+    contracts = [s for s in kernel.body if isinstance(s, Contract)]
+    return max((contract_workspace(s, vector_bytes) for s in contracts), default=0)
 
 
 def kernel_function(module: ir.Module, kernel: Kernel, vector_bytes: int) -> ir.Function:
     """Emit `internal void <name>(buffers..., [workspace], [irg_ctx*])`.
 
     A pointer for each buffer in order, none of which aliases another; the workspace where
-    `kernel_workspace` is not 0, the context where `needs_context` holds. vector_bytes: 16, 32 or 64.
+    `kernel_workspace` is not 0, the context where `needs_context` holds. vector_bytes: 16, 32
+    or 64.
     """
     assert vector_bytes in (16, 32, 64)
     workspace = kernel_workspace(kernel, vector_bytes) > 0

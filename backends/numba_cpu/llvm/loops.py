@@ -1,6 +1,9 @@
-"""Loops of a kernel: counted loops, unrolled loops, and loops whose iterations are lanes of vectors."""
+"""Loops of a kernel: counted loops, unrolled loops, and loops whose iterations are lanes of
+vectors."""
 
 from __future__ import annotations
+
+from llvmlite import ir
 
 from irgrad.backends.numba_cpu.llvm.emit import Group, KernelEmitter, Scope
 from irgrad.backends.numba_cpu.llvm.reductions import (
@@ -11,9 +14,8 @@ from irgrad.backends.numba_cpu.llvm.reductions import (
 )
 from irgrad.backends.numba_cpu.llvm.schedule import LoopPlan, cost, plan_loop
 from irgrad.backends.numba_cpu.llvm.structure import CountedLoop
+from irgrad.backends.numba_cpu.llvm.tiles import emit_tiles, plan_tiles
 from irgrad.backends.numba_cpu.llvm.vectors import first_lanes
-from llvmlite import ir
-
 from irgrad.kernel.ir import For, Reduce, Statement
 
 STRAIGHT_GROUPS = 4
@@ -26,6 +28,11 @@ def emit_loop(emitter: KernelEmitter, scope: Scope, loop: For | Reduce) -> None:
         return
     if scope.group is not None:
         plan = LoopPlan("unrolled")
+    elif isinstance(loop, For) and (
+        tiles := plan_tiles(loop, emitter.dtypes, emitter.vector_bytes)
+    ):
+        emit_tiles(emitter, scope, tiles)
+        return
     else:
         plan = plan_loop(loop, emitter.dtypes, emitter.vector_bytes)
     if plan.kind == "unrolled":
@@ -51,7 +58,7 @@ def _counted(emitter: KernelEmitter, scope: Scope, loop: For) -> None:
 
 
 def _unrolled(emitter: KernelEmitter, scope: Scope, loop: For | Reduce) -> None:
-    """A copy of the body for each iteration; element i of a reduction is the only one of its lane."""
+    """A copy of the body for each iteration; each lane of a reduction has one element."""
     results = loop.results if isinstance(loop, Reduce) else ()
     elements: list[list[ir.Value]] = [[] for _ in results]
     for i in range(loop.extent):
@@ -68,7 +75,7 @@ def _unrolled(emitter: KernelEmitter, scope: Scope, loop: For | Reduce) -> None:
 
 
 def _vector_for(emitter: KernelEmitter, scope: Scope, loop: For, lanes: int) -> None:
-    """Full groups in a loop, or one after another where they are few, then the rest under a mask."""
+    """Full groups in a loop, or one by one where they are few, then the rest under a mask."""
     full, rest = divmod(loop.extent, lanes)
     builder = scope.builder
     straight = full <= STRAIGHT_GROUPS and full * cost(loop.body) <= STRAIGHT_COST

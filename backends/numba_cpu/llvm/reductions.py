@@ -1,14 +1,16 @@
 """Reductions over a loop, with the order of combination that the kernel IR fixes.
 
-A reduction has L logical lanes, L/W vectors of W lanes. They are kept in registers, with L iterations a
-turn, where the body is small, else in memory with W iterations a turn. A lane that has no element yet
-holds the neutral value, whose combination with any x gives the bits of x; so lanes without an element
-need no case of their own. A position is carried as (value, index).
+A reduction has L logical lanes, L/W vectors of W lanes. They are kept in registers, with L
+iterations a turn, where the body is small, else in memory with W iterations a turn. A lane that has
+no element yet holds the neutral value, whose combination with any x gives the bits of x; so lanes
+without an element need no case of their own. A position is carried as (value, index).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+from llvmlite import ir
 
 from irgrad.backends.numba_cpu.llvm.emit import Group, KernelEmitter, Scope
 from irgrad.backends.numba_cpu.llvm.scalars import combine, neutral
@@ -29,8 +31,6 @@ from irgrad.backends.numba_cpu.llvm.vectors import (
     store_lanes,
     vector_of,
 )
-from llvmlite import ir
-
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.ir import Reduce, Reduction
 from irgrad.kernel.ir import lanes as logical_lanes
@@ -58,7 +58,7 @@ def define_results(scope: Scope, results: Sequence[Reduction], totals: Sequence[
         scope.define(result.name, value, scope.lanes)
 
 
-# -- combination -------------------------------------------------------------------------------------
+# -- combination -----------------------------------------------------------------------------------
 
 
 def _comparable(builder: ir.IRBuilder, result: Reduction, value: ir.Value, lanes: int) -> ir.Value:
@@ -170,7 +170,7 @@ def _collapse(
     return part
 
 
-# -- loops -------------------------------------------------------------------------------------------
+# -- loops -----------------------------------------------------------------------------------------
 
 
 def emit_vector_reduce(
@@ -216,7 +216,7 @@ def _group(loop: Reduce, lanes: int, start: ir.Value | int, left: int | None) ->
 def _in_registers(
     emitter: KernelEmitter, scope: Scope, loop: Reduce, lanes: int, groups: int
 ) -> list[list[Part]]:
-    """Totals by vector; a turn of the loop handles `groups` vectors, and what is left is straight."""
+    """Totals by vector; a turn of the loop handles `groups` vectors, the rest is straight."""
     builder = scope.builder
     totals = [
         [_start(r, lanes, i * lanes) for i in range(_vectors(r, loop.extent, lanes))]

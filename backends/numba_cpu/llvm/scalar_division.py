@@ -1,4 +1,4 @@
-"""Division with a floor, and its remainder, as NumPy has them; the remainder has the divisor's sign.
+"""Division with a floor and its remainder, as NumPy has them.
 
 An integer divisor of 0 gives 0, and the smallest integer divided by -1 wraps around. Of floats, the
 quotient comes from the exact remainder, as in NumPy and Python.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+from llvmlite import ir
+
 from irgrad.backends.numba_cpu.llvm.vector_math_builder import FORMATS, Lanes, Vec
 from irgrad.backends.numba_cpu.llvm.vectors import (
     call_lanes,
@@ -16,8 +18,6 @@ from irgrad.backends.numba_cpu.llvm.vectors import (
     suffix,
     value_type,
 )
-from llvmlite import ir
-
 from irgrad.ir.types import DTYPES
 
 

@@ -1,7 +1,7 @@
 """Kernel primitives as LLVM instructions, lane by lane, with the meaning that NumPy gives them.
 
-No instruction carries a fast-math flag, integer arithmetic wraps, and a product and a sum fuse only in
-the primitive `fma`. Nothing traps: lanes that are not active may hold any value.
+No instruction carries a fast-math flag, integer arithmetic wraps, and a product and a sum fuse only
+in the primitive `fma`. Nothing traps: lanes that are not active may hold any value.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+
+from llvmlite import ir
 
 from irgrad.backends.numba_cpu.llvm.scalar_division import (
     float_floor_divide,
@@ -25,8 +27,6 @@ from irgrad.backends.numba_cpu.llvm.vectors import (
     suffix,
     value_type,
 )
-from llvmlite import ir
-
 from irgrad.errors import LoweringError
 from irgrad.ir.types import DTYPES
 
@@ -115,7 +115,7 @@ def neutral(kind: str, dtype: str, lanes: int) -> ir.Constant:
     return constant(dtype, (1 << (bits - 1)) - 1 if largest else -(1 << (bits - 1)), lanes)
 
 
-# -- floats ------------------------------------------------------------------------------------------
+# -- floats ----------------------------------------------------------------------------------------
 
 
 def _float_intrinsic(site: Site, name: str, operands: list[ir.Value]) -> ir.Value:
@@ -128,7 +128,7 @@ def _math(site: Site, name: str, operands: list[ir.Value]) -> ir.Value:
     return call_lanes(site.builder, function, operands)
 
 
-# -- arithmetic --------------------------------------------------------------------------------------
+# -- arithmetic ------------------------------------------------------------------------------------
 
 
 def _arithmetic(integer: str, real: str, boolean: str = "") -> Callable[..., ir.Value]:
@@ -230,7 +230,7 @@ def _remainder(site: Site, a: ir.Value, b: ir.Value) -> ir.Value:
     return function(site.builder, site.operand_dtype, site.lanes, a, b)
 
 
-# -- truth values ------------------------------------------------------------------------------------
+# -- truth values ----------------------------------------------------------------------------------
 
 
 def _compare(relation: str) -> Callable[..., ir.Value]:
@@ -260,7 +260,7 @@ def _select(site: Site, condition: ir.Value, a: ir.Value, b: ir.Value) -> ir.Val
     return site.builder.select(condition, a, b)
 
 
-# -- conversion --------------------------------------------------------------------------------------
+# -- conversion ------------------------------------------------------------------------------------
 
 
 def _cast(site: Site, x: ir.Value) -> ir.Value:

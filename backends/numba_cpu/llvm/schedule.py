@@ -5,11 +5,11 @@ Decisions only; they change speed, never bits.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from irgrad.backends.numba_cpu.llvm.vector_math import FUNCTIONS
-
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.ir import (
     Accumulate,
@@ -22,7 +22,6 @@ from irgrad.kernel.ir import (
     Reduce,
     Statement,
     Store,
-    nested,
     walk,
 )
 
@@ -39,7 +38,7 @@ class LoopPlan:
     """How a loop is emitted.
 
     kind: "nest" (a counted loop around other loops), "unrolled" (a copy of the body for each
-    iteration), "vector" (groups of `lanes` iterations) or "sequential" (a counted loop of one lane).
+    iteration), "vector" (groups of `lanes` iterations) or "sequential" (a loop of one lane).
     """
 
     kind: str
@@ -83,14 +82,16 @@ def plan_loop(loop: For | Reduce, dtypes: Mapping[str, str], vector_bytes: int) 
     return LoopPlan("vector", choose_lanes(loop.body, dtypes, vector_bytes, loop.extent))
 
 
-def _rows_as_lanes(loop: For | Reduce, inner: list[Statement], weight: int) -> bool:
+def _rows_as_lanes(
+    loop: For | Reduce, inner: list[For | Reduce | Contract], weight: int
+) -> bool:
     """Whether a loop around tiny loops computes a lane for each of its own iterations.
 
     Its accesses then have a stride, which pays where there is much arithmetic for each of them.
     """
     if isinstance(loop, Reduce) or loop.extent < 8:
         return False
-    if any(isinstance(s, Contract) or s.extent > UNROLL_EXTENT for s in inner):  # type: ignore[union-attr]
+    if any(isinstance(s, Contract) or s.extent > UNROLL_EXTENT for s in inner):
         return False
     accesses = _access_count(loop.body)
     return 6 * accesses <= weight <= 400
@@ -110,7 +111,7 @@ def lanes_are_independent(loop: For | Reduce) -> bool:
     """Whether the iterations may run side by side, statement after statement.
 
     Holds where each buffer that the body writes is touched at one address, which differs from one
-    iteration to the next, or is only accumulated to; a parallel loop promises it for all but scratch.
+    iteration to the next, or is only accumulated to; a parallel loop promises it for the rest.
     """
     promised = isinstance(loop, For) and loop.parallel
     accesses: dict[str, list[Load | Store | Accumulate]] = {}
@@ -143,29 +144,39 @@ def _is_private(
 def choose_lanes(
     body: Iterable[Statement], dtypes: Mapping[str, str], vector_bytes: int, extent: int | None
 ) -> int:
-    """Lanes for a loop over this body: a full vector of the widest type that it computes with, or the
-    next power of two of its extent where that is less."""
-    widest = 1
-    for statement in body:
-        for name in _computed(statement):
-            widest = max(widest, DTYPES[dtypes[name]].itemsize)
-        if nested(statement):
-            widest = max(widest, vector_bytes // choose_lanes(
-                nested(statement), dtypes, vector_bytes, None))
-    lanes = vector_bytes // widest
+    """Lanes for a loop over this body, fewer where its extent is short.
+
+    A full vector of the item size that most of the work is done in; values of twice that size take
+    two vectors each.
+    """
+    work = _work_by_size(body, dtypes)
+    widest = max(work, default=1)
+    main = max(work, key=lambda size: (work[size], size), default=1)
+    lanes = min(vector_bytes // main, 2 * vector_bytes // widest)
     while extent is not None and lanes // 2 >= extent and lanes > 2:
         lanes //= 2
     return lanes
 
 
-def _computed(statement: Statement) -> tuple[str, ...]:
-    if isinstance(statement, Let | Load):
-        return (statement.name,)
-    if isinstance(statement, Store | Accumulate | Check):
-        return (statement.value,)
-    if isinstance(statement, Reduce):
-        return tuple(r.name for r in statement.results if not r.kind.startswith("arg"))
-    return ()
+def _work_by_size(body: Iterable[Statement], dtypes: Mapping[str, str]) -> Counter[int]:
+    """About the number of instructions of one iteration by the size of what they compute."""
+    work: Counter[int] = Counter()
+    for statement in body:
+        match statement:
+            case Let(op="constant"):
+                continue
+            case Let():
+                known = [dtypes[x] for x in statement.operands if x in dtypes]
+                sizes = [DTYPES[x].itemsize for x in (statement.dtype, *known)]
+                work[max(sizes)] += _let_cost(statement)
+            case Load():
+                work[DTYPES[statement.dtype].itemsize] += 1
+            case Store() | Accumulate() | Check():
+                work[DTYPES[dtypes[statement.value]].itemsize] += 1
+            case For() | Reduce():
+                for size, inner in _work_by_size(statement.body, dtypes).items():
+                    work[size] += inner * statement.extent
+    return work
 
 
 def substitute(at: Affine, indices: Mapping[str, object]) -> Affine:

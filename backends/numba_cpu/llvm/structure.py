@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from irgrad.backends.numba_cpu.llvm.vectors import I64, integer
 from llvmlite import ir
+
+from irgrad.backends.numba_cpu.llvm.vectors import I64, integer
 
 
 class CountedLoop:
@@ -35,7 +36,7 @@ class CountedLoop:
         return phi
 
     def close(self, following: Sequence[ir.Value]) -> None:
-        """End the body; `following` are the carried values for the next turn, and after the loop."""
+        """End the body; `following` are the carried values of the next turn and after the loop."""
         builder = self.builder
         index = builder.add(self.index, integer(self.step))
         latch = builder.block

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 
 import llvmlite.ir as ir
+
 from irgrad.backends.numba_cpu.llvm import vector_math_erf as error_functions
 from irgrad.backends.numba_cpu.llvm import vector_math_exp as exponentials
 from irgrad.backends.numba_cpu.llvm import vector_math_inverse as inverses

@@ -10,6 +10,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import llvmlite.ir as ir
+
 from irgrad.backends.numba_cpu.llvm.vector_math_builder import Lanes, Vec
 
 I64, I128, F64 = ir.IntType(64), ir.IntType(128), ir.DoubleType()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 import llvmlite.ir as ir
+
 from irgrad.backends.numba_cpu.llvm.vector_math_builder import Lanes, Vec
 from irgrad.backends.numba_cpu.llvm.vector_math_payne_hanek import remainder_large
 

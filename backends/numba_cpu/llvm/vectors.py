@@ -1,7 +1,7 @@
 """Types, constants and memory accesses of lane groups over llvmlite.ir.
 
-A value has `lanes` lanes; one lane is a plain scalar. A bool is i1 as a value and one byte in memory.
-Masks are vectors of i1; None means that all lanes are active.
+A value has `lanes` lanes; one lane is a plain scalar. A bool is i1 as a value and one byte in
+memory. Masks are vectors of i1; None means that all lanes are active.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def call_lanes(
     return builder.extract_element(builder.call(function, vectors), zero)
 
 
-# -- memory ------------------------------------------------------------------------------------------
+# -- memory ----------------------------------------------------------------------------------------
 
 
 def to_memory(builder: ir.IRBuilder, dtype: str, value: ir.Value, lanes: int) -> ir.Value:
@@ -210,15 +210,19 @@ def load_lanes(
     builder: ir.IRBuilder, dtype: str, pointer: ir.Value, lanes: int, mask: ir.Value | None
 ) -> ir.Value:
     """Adjacent elements; 0 in lanes that are not active."""
+    return from_memory(builder, dtype, _load_raw(builder, dtype, pointer, lanes, mask), lanes)
+
+
+def _load_raw(
+    builder: ir.IRBuilder, dtype: str, pointer: ir.Value, lanes: int, mask: ir.Value | None
+) -> ir.Value:
     kind = memory_type(dtype, lanes)
     size = DTYPES[dtype].itemsize
     if mask is None:
-        value = builder.load(pointer, typ=kind, align=size)
-    else:
-        name = f"llvm.masked.load.{suffix(kind)}.p0"
-        arguments = [pointer, ir.Constant(I32, size), mask, _zero(kind)]
-        value = intrinsic(builder, name, kind, arguments)
-    return from_memory(builder, dtype, value, lanes)
+        return builder.load(pointer, typ=kind, align=size)
+    name = f"llvm.masked.load.{suffix(kind)}.p0"
+    arguments = [pointer, ir.Constant(I32, size), mask, _zero(kind)]
+    return intrinsic(builder, name, kind, arguments)
 
 
 def store_lanes(
@@ -249,6 +253,31 @@ def _lane_pointers(
     # llvmlite gives such a gep the type of its base; LLVM takes it as a vector of pointers.
     pointers.type = ir.VectorType(POINTER, lanes)
     return pointers
+
+
+def load_strided(
+    builder: ir.IRBuilder, dtype: str, pointer: ir.Value, lanes: int, stride: int
+) -> ir.Value:
+    """Elements at a small distance > 1, picked from adjacent ones; reads nothing past the last."""
+    kind = memory_type(dtype, lanes)
+    elements = [lane * stride for lane in range(lanes)]
+    total: ir.Value | None = None
+    for k in range(stride):
+        at = element_pointer(builder, dtype, pointer, k * lanes)
+        reached = elements[-1] + 1 - k * lanes
+        mask = None if reached >= lanes else first_lanes(lanes, reached)
+        part = _load_raw(builder, dtype, at, lanes, mask)
+        if total is None:
+            total = part
+            continue
+        # Lanes of earlier parts are in place, except at first, when they still lie as loaded.
+        positions = tuple(
+            lanes + x % lanes if x // lanes == k else x % lanes if k == 1 else lane
+            for lane, x in enumerate(elements)
+        )
+        total = builder.shuffle_vector(total, part, _shuffle_mask(positions))
+    assert total is not None and total.type == kind
+    return from_memory(builder, dtype, total, lanes)
 
 
 def gather(

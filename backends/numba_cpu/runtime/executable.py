@@ -32,11 +32,13 @@ SHORT_WORK = 1 << 14  # flops and bytes of a call that ends before another threa
 class Code:
     """Loaded machine code.
 
-    address: of the entry. data: the object file. source: the text of a kernel in a form ("llvm",
-    "asm"). seconds: compile time by phase. owner: what keeps the code in memory.
+    address: of the entry. arena_bytes: scratch memory of a call. data: the object file. source:
+    the text of a kernel in a form ("llvm", "asm"). seconds: compile time by phase. owner: what
+    keeps the code in memory.
     """
 
     address: int
+    arena_bytes: int
     data: bytes
     source: Callable[[str, str], str]
     seconds: Mapping[str, float]
@@ -51,17 +53,18 @@ class Executable:
         program: Program,
         graph: Graph,
         code: Code,
-        arena_bytes: int,
         *,
+        fresh: bool = True,
         through_door: bool | None = None,
     ) -> None:
-        """arena_bytes: what the code wants, at least the program's. through_door: whether calls
+        """fresh: whether the code was compiled for this very program. through_door: whether calls
         read Python's objects natively; None where this process allows it."""
-        self.arena_bytes = arena_bytes
-        self.seconds = dict(code.seconds)
+        self.arena_bytes = code.arena_bytes
+        self.origin = "compiled" if fresh else "memory"
+        self.seconds = dict(code.seconds) if fresh else {}
         self._program = program
         self._code = code
-        self._pool = FramePool(arena_bytes)
+        self._pool = FramePool(code.arena_bytes)
         self._captures = tuple(
             np.asarray(graph.captures[key]) for key in graph.inputs if key in graph.captures
         )

@@ -164,13 +164,16 @@ def _starts_compose(m: Match) -> bool:
 def _compose_slices(m: Match) -> Expr:
     start, stop, step = _slice_of(m)
     first, _, stride = _slice_of(m, "inner")
-    starts = [b + a * s for a, b, s in zip(start, first, stride)]
+    shape = m["root"].shape
+    # Of an empty axis, the first index of a strided operand may lie beyond its end.
+    starts = [
+        b if length == 0 and s != 1 else b + a * s
+        for a, b, s, length in zip(start, first, stride, shape)
+    ]
     steps = [a * b for a, b in zip(step, stride)]
     stops = [
         b + e if s == 1 else low if length == 0 else low + (length - 1) * whole + 1
-        for e, b, s, low, length, whole in zip(
-            stop, first, stride, starts, m["root"].shape, steps
-        )
+        for e, b, s, low, length, whole in zip(stop, first, stride, starts, shape, steps)
     ]
     return build.slice_axes(m["x"], starts, stops, steps)
 

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ..files import check_json, write_file
+from ..files import check_output, write_file
 from ..options import VerboseOption
 from ..report import UsageError, reported
 from . import calls as call_bench
@@ -105,7 +105,7 @@ def peers(
 ) -> None:
     """Run the works and print a table."""
     with reported(verbose):
-        check_json(json_file)
+        _check_json(json_file)
         works = find_works(work)
         names = [peer_bench.OURS, *find_peers(peer)]
         core = measuring_core()
@@ -147,7 +147,7 @@ def matmul(
 ) -> None:
     """Run the products and print a table."""
     with reported(verbose):
-        check_json(json_file)
+        _check_json(json_file)
         products = matmul_bench.run_matmul(
             size or matmul_bench.SIZES, dtype or matmul_bench.DTYPES, rounds
         )
@@ -163,7 +163,7 @@ def calls(
 ) -> None:
     """Run the calls and print a table."""
     with reported(verbose):
-        check_json(json_file)
+        _check_json(json_file)
         costs = call_bench.run_calls(rounds)
         _print_table("calls", call_bench.COLUMNS, call_bench.call_rows(costs))
         typer.echo(f"{rounds} rounds of {call_bench.CALLS} calls on {processor()}")
@@ -179,7 +179,7 @@ def start(
 ) -> None:
     """Run the processes and print a table."""
     with reported(verbose):
-        check_json(json_file)
+        _check_json(json_file)
         samples = start_bench.run_start(processes, start_bench.measure_once)
         _print_table("start", start_bench.COLUMNS, start_bench.start_rows(samples))
         typer.echo(f"{processes} processes on {processor()}")
@@ -193,6 +193,12 @@ def _print_table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, .
     for row in rows:
         table.add_row(*row)
     Console(width=WIDTH).print(table)
+
+
+def _check_json(path: str | None) -> None:
+    """Raise FileError at once where the report could not be written in the end."""
+    if path is not None:
+        check_output(path)
 
 
 def _write_json(path: str | None, data: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -59,12 +59,11 @@ def run_peers(
     *,
     rounds: int,
     calls: int,
-    shapes: Mapping[str, tuple[int, int]] | None = None,
 ) -> PeerReport:
     """Time works in all contenders that can be started.
 
     names: of the contenders; `start` makes one. rounds: in each of which a contender is timed by
-    the median of `calls` calls. shapes: other shapes than those of the works, by work.
+    the median of `calls` calls.
     Raises CheckError where irgrad's own results are wrong, BackendError where irgrad itself fails.
     """
     report = PeerReport()
@@ -77,8 +76,7 @@ def run_peers(
             except BackendError as error:
                 _give_up(running, name, error, report, name)
         for work in works:
-            shape = (shapes or {}).get(work.name, work.shape)
-            report.timings[work.name] = _time_work(work, shape, running, report, rounds, calls)
+            report.timings[work.name] = _time_work(work, running, report, rounds, calls)
     finally:
         for contender in running.values():
             contender.close()
@@ -98,13 +96,12 @@ def _give_up(
 
 def _time_work(
     work: Work,
-    shape: tuple[int, int],
     running: dict[str, Contender],
     report: PeerReport,
     rounds: int,
     calls: int,
 ) -> dict[str, Timing]:
-    inputs = work.inputs(shape)
+    inputs = work.inputs(work.shape)
     expected = work.reference([array.astype("float64") for array in inputs])
     first: dict[str, float] = {}
     errors: dict[str, float] = {}

@@ -1,0 +1,266 @@
+"""How arguments are given to a function: positions, names, and what a compile depends on."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial, update_wrapper
+from typing import Any
+
+import numpy as np
+import optree
+
+from ..errors import ArgumentError
+from ..ir.spec import parse_type
+from ..ir.types import TensorType, dtype_of
+from ..tracing.trees import leaf_names, tree_of
+from .boundary import Boundary, Parameter, describe_value
+
+Function = Callable[..., Any]
+Position = int | str
+
+
+def positions(given: int | str | Sequence[Position]) -> tuple[Position, ...]:
+    """One position or name, or several of them, as a tuple."""
+    return (given,) if isinstance(given, (int, str)) else tuple(given)
+
+
+def function_name(f: Function) -> str:
+    """How messages call a function."""
+    return getattr(f, "__name__", type(f).__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """The parameters of a function.
+
+    placed: those that may be given by position, with their defaults (`inspect.Parameter.empty` for
+    none). named: those that may be given by name alone. open: whether it takes any name.
+    """
+
+    function: str
+    placed: Mapping[str, Any]
+    named: frozenset[str]
+    open: bool
+
+    def root(self, position: int) -> str:
+        """The name of a positional argument."""
+        names = list(self.placed)
+        return names[position] if position < len(names) else f"arg{position}"
+
+
+def parameters_of(f: Function) -> Parameters:
+    """The parameters of a function; none but positions where they cannot be found out."""
+    try:
+        found = list(inspect.signature(f).parameters.values())
+    except (TypeError, ValueError):
+        found = []
+    placed = {
+        p.name: p.default for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    }
+    named = frozenset(p.name for p in found if p.kind is p.KEYWORD_ONLY)
+    return Parameters(function_name(f), placed, named, any(p.kind is p.VAR_KEYWORD for p in found))
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """The arguments of one call.
+
+    fixed: the static ones by position, or by name. dynamic: the others by position; where
+    `keywords`, the last one is the dict of those that can only be given by name. roots: the names
+    of the dynamic ones.
+    """
+
+    fixed: Mapping[Position, Any]
+    dynamic: tuple[Any, ...]
+    roots: tuple[str, ...]
+    keywords: bool = False
+
+
+def arrange(
+    parameters: Parameters,
+    static: Sequence[Position],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> Arguments:
+    """Sort the arguments of a call; names go to their positions, defaults fill gaps before them.
+
+    Raises ArgumentError for names that the function does not have and for missing arguments.
+    """
+    rest = {name: x for name, x in kwargs.items() if name not in parameters.placed}
+    args = _by_position(parameters, args, {n: x for n, x in kwargs.items() if n not in rest})
+    for name in rest:
+        if name not in parameters.named and not parameters.open:
+            known = [*list(parameters.placed)[len(args) :], *sorted(parameters.named)]
+            raise ArgumentError(
+                f"{parameters.function}: expected keywords among {', '.join(known) or 'none'}, "
+                f"got {name!r}"
+            )
+    chosen = [_static_position(parameters, entry) for entry in static]
+    fixed: dict[Position, Any] = {i: x for i, x in enumerate(args) if i in chosen}
+    fixed.update((name, rest.pop(name)) for name in chosen if name in rest)
+    free = [i for i in range(len(args)) if i not in fixed]
+    dynamic, roots = [args[i] for i in free], [parameters.root(i) for i in free]
+    if rest:
+        dynamic.append(rest)
+        roots.append("keywords")
+    return Arguments(fixed, tuple(dynamic), tuple(roots), bool(rest))
+
+
+def _by_position(
+    parameters: Parameters, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[Any, ...]:
+    if not kwargs:
+        return args
+    names = list(parameters.placed)
+    last = max(names.index(name) for name in kwargs)
+    repeated = [name for name in kwargs if names.index(name) < len(args)]
+    if repeated:
+        known = [*names[len(args) :], *sorted(parameters.named)]
+        raise ArgumentError(
+            f"{parameters.function}: expected keywords among {', '.join(known) or 'none'}, got "
+            f"{repeated[0]!r}"
+        )
+    result = list(args)
+    for name in names[len(args) : last + 1]:
+        value = kwargs.get(name, parameters.placed[name])
+        if value is inspect.Parameter.empty:
+            raise ArgumentError(f"{parameters.function}: expected argument {name!r}, got none")
+        result.append(value)
+    return tuple(result)
+
+
+def _static_position(parameters: Parameters, entry: Position) -> Position:
+    """The position of a static argument, or its name where it is given by name alone."""
+    if isinstance(entry, str):
+        if entry in parameters.named or (parameters.open and entry not in parameters.placed):
+            return entry
+        if entry not in parameters.placed:
+            known = ", ".join([*parameters.placed, *sorted(parameters.named)])
+            raise ArgumentError(f"static: expected a parameter among {known}, got {entry!r}")
+        return list(parameters.placed).index(entry)
+    if entry < 0:
+        raise ArgumentError(f"static: expected positions from 0 on, got {entry}")
+    return entry
+
+
+def with_keywords(f: Function, arguments: Arguments) -> Function:
+    """`f` as a function whose last positional argument is the dict of its keywords, if any."""
+    if not arguments.keywords:
+        return f
+    place = len(arguments.dynamic) - 1 + sum(isinstance(key, int) for key in arguments.fixed)
+    call = update_wrapper(partial(_call_with_keywords, f, place), f)
+    old = inspect.signature(f).parameters.values()
+    new = [inspect.Parameter(p.name, p.POSITIONAL_ONLY) for p in old if p.kind in (
+        p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][:place]
+    new += [
+        inspect.Parameter(f"argument_{i}", inspect.Parameter.POSITIONAL_ONLY)
+        for i in range(len(new), place)
+    ]
+    new.append(inspect.Parameter("keywords", inspect.Parameter.POSITIONAL_ONLY))
+    new += [
+        inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY)
+        for key in arguments.fixed
+        if isinstance(key, str)
+    ]
+    call.__signature__ = inspect.Signature(new)  # type: ignore[attr-defined]
+    return call
+
+
+def _call_with_keywords(f: Function, place: int, *args: Any, **named: Any) -> Any:
+    return f(*args[:place], **args[place], **named)
+
+
+# -- what a compile depends on -------------------------------------------------------------------
+
+
+def leaf_key(leaf: Any) -> Any:
+    """What a compile depends on in one leaf: dtype and shape, or the type of a Python number."""
+    if isinstance(leaf, (np.ndarray, np.generic)):
+        return leaf.dtype.newbyteorder("="), leaf.shape
+    return type(leaf)
+
+
+def key_text(key: Any) -> str:
+    """A leaf key in messages."""
+    return f"{key[0].name}{list(key[1])}" if isinstance(key, tuple) else key.__name__
+
+
+def static_key(fixed: Mapping[Position, Any]) -> tuple[tuple[Position, type, Any], ...]:
+    """What a compile depends on in static arguments; ArgumentError for unhashable ones."""
+    for position, value in fixed.items():
+        try:
+            hash(value)
+        except TypeError:
+            raise ArgumentError(
+                f"static argument {position}: expected a hashable value, got "
+                f"{describe_value(value)}"
+            ) from None
+    return tuple((position, type(value), value) for position, value in fixed.items())
+
+
+# -- what may be traced --------------------------------------------------------------------------
+
+
+def check_leaves(arguments: Arguments, leaves: Sequence[Any], spec: optree.PyTreeSpec) -> None:
+    """Raise ArgumentError for leaves that are no arrays or numbers, and for lists of numbers."""
+    for label, leaf in zip(leaf_names(spec, arguments.roots), leaves):
+        if isinstance(leaf, np.ndarray) and type(leaf) not in (np.ndarray, np.memmap):
+            raise ArgumentError(
+                f"{label}: expected a plain ndarray, got the subclass {type(leaf).__name__}, whose "
+                "rules compiled code does not follow; pass numpy.asarray(x)"
+            )
+        if not isinstance(leaf, (np.ndarray, np.generic, bool, int, float)):
+            raise ArgumentError(
+                f"{label}: expected an array or a number, got {describe_value(leaf)}; name "
+                "arguments that are neither in static="
+            )
+    for label, argument in zip(arguments.roots, arguments.dynamic):
+        _refuse_number_lists(label, argument)
+
+
+def _refuse_number_lists(label: str, value: Any) -> None:
+    """A list of numbers is nearly always meant as an array, and would be traced as scalars."""
+    if isinstance(value, list) and value and all(isinstance(x, (bool, int, float)) for x in value):
+        raise ArgumentError(
+            f"{label}: expected an array, got a list of numbers; pass numpy.asarray(x), or a tuple "
+            "where each number is an argument of its own"
+        )
+    if isinstance(value, (list, tuple)):
+        for position, part in enumerate(value):
+            _refuse_number_lists(f"{label}.{position}", part)
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            _refuse_number_lists(f"{label}.{key}", part)
+
+
+def admit_specs(
+    function: str, specs: tuple[Any, ...], arguments: Arguments
+) -> list[np.ndarray]:
+    """The leaves of arguments that have the structure and the types of `specs`, numbers as arrays.
+
+    Raises ArgumentError for others.
+    """
+    spec = optree.tree_structure(specs)  # type: ignore[arg-type]
+    given: Any = arguments.dynamic
+    try:
+        leaves = spec.flatten_up_to(given)
+    except (ValueError, TypeError):
+        got = tree_of(optree.tree_structure(given))
+        raise ArgumentError(
+            f"{function}: expected arguments {tree_of(spec)} as in specs, got {got}"
+        ) from None
+    labels = leaf_names(spec, arguments.roots)
+    types = [_spec_type(one) for one in optree.tree_leaves(specs)]  # type: ignore[arg-type]
+    arrays = Boundary([Parameter(a, b) for a, b in zip(labels, types)]).admit(leaves)
+    return [x if isinstance(x, np.ndarray) else array for x, array in zip(leaves, arrays)]
+
+
+def _spec_type(one: Any) -> TensorType:
+    if isinstance(one, TensorType):
+        return one
+    if isinstance(one, str):
+        return parse_type(one)
+    array = np.asarray(one)
+    return TensorType(dtype_of(array.dtype), array.shape)
