@@ -6,13 +6,15 @@ the line of the user's program that caused it, where that is known.
 
 from __future__ import annotations
 
+import reprlib
+
 
 class IrgradError(Exception):
     """Base class of all errors raised on purpose by irgrad."""
 
 
 class TraceError(IrgradError):
-    """A traced value was used in a way that a trace cannot record; the message says what to write."""
+    """A traced value was used as a trace cannot record; the message says what to write."""
 
 
 class ShapeError(IrgradError, ValueError):
@@ -53,7 +55,7 @@ class DonationError(IrgradError, ValueError):
 
 
 class CheckError(IrgradError):
-    """A predicate given to `irgrad.check` was false at run time, or a compiler check found a fault."""
+    """A predicate of `irgrad.check` was false at run time, or a compiler check found a fault."""
 
 
 class LoweringError(IrgradError):
@@ -74,3 +76,16 @@ class FileError(IrgradError, OSError):
 
 class InternalError(IrgradError):
     """irgrad broke one of its own invariants; please report it with the message."""
+
+
+def brief(value: object, limit: int = 40) -> str:
+    """The start of the repr of a value, at most `limit` characters, as messages quote it.
+
+    Nested and long containers are cut before they are written, so any value is quick to quote.
+    """
+    writer = reprlib.Repr()
+    writer.maxother = writer.maxstring = limit
+    try:
+        return writer.repr(value)[:limit]
+    except ValueError:  # Python refuses to write integers of thousands of digits
+        return f"a {type(value).__name__}"

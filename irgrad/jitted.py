@@ -6,7 +6,7 @@ import threading
 import time
 import types
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import update_wrapper
 from typing import Any
 
@@ -230,9 +230,7 @@ class Jitted:
                 return None
             reason = self._reason(key, known)
             check_leaves(arguments, leaves, spec)
-            traced = Arguments(
-                arguments.fixed, spec.unflatten(leaves), arguments.roots, arguments.keywords
-            )
+            traced = replace(arguments, dynamic=spec.unflatten(leaves))
             start = time.perf_counter()
             compiled = self._plan.compile(traced, guards)
             self._seconds += time.perf_counter() - start

@@ -6,7 +6,7 @@ import json
 import math
 import re
 
-from ..errors import LimitError, ParseError
+from ..errors import ArgumentError, LimitError, ParseError, brief
 from .types import DTYPES
 
 MAX_TEXT = 64 * 2**20  # characters
@@ -49,6 +49,8 @@ class Lexer:
     """
 
     def __init__(self, text: str, file: str) -> None:
+        if not isinstance(text, str):
+            raise ArgumentError(f"parse: expected text, got {brief(text)}")
         if len(text) > MAX_TEXT:
             raise LimitError(
                 f"parse: expected at most {MAX_TEXT} characters of text, got {len(text)}"

@@ -76,7 +76,9 @@ def dtype_of(numpy_dtype: np.dtype | type | str) -> DType:
     Raises DTypeError for a dtype that irgrad does not know (objects, strings, dates, long double).
     """
     dtype = np.dtype(numpy_dtype)
-    found = _BY_NUMPY.get(dtype) or _BY_NUMPY.get(dtype.newbyteorder("="))
+    found = _BY_NUMPY.get(dtype)
+    if found is None and not dtype.isnative:
+        found = _BY_NUMPY.get(dtype.newbyteorder("="))
     if found is None:
         known = ", ".join(DTYPES)
         raise DTypeError(f"dtype: expected one of {known}, got {dtype!r}")

@@ -214,9 +214,9 @@ class Grouping:
         found = {key: member for key, member in moved.items() if member is not None}
         rank = len(small.domain)
         for reader in (*small.members, *big.members):
-            if reader in found or small.number in big.predecessors:
-                if not self._row_reads_match(reader, found, big, rank):
-                    return None
+            crosses = reader in found or small.number in big.predecessors
+            if crosses and not self._row_reads_match(reader, found, big, rank):
+                return None
         return found
 
     def _has_rows(self, group: Group) -> bool:
@@ -236,8 +236,8 @@ class Grouping:
         where it is itself moved."""
         for view in self.reads.of(reader):
             source = view.source.node
-            inside = source in moved or (reader in moved and self.group_of.get(source) == big.number)
-            if not inside:
+            from_big = reader in moved and self.group_of.get(source) == big.number
+            if source not in moved and not from_big:
                 continue
             result = moved[source].result if source in moved else self.members[source].result
             if result != "row" or not _runs_along(view, rank):

@@ -15,6 +15,9 @@ from ..ir.dims import Dim
 from ..ir.types import TensorType, dtype_of
 
 
+LARGE = 1e4  # numbers below are within the range of every float dtype
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """One array argument: its name in messages, its type, and whether it is donated."""
@@ -87,8 +90,9 @@ class Boundary:
 
     def _count(self, leaves: Sequence[object], arrays: Sequence[np.ndarray]) -> None:
         for parameter, leaf, array in zip(self.parameters, leaves, arrays):
-            copied = array is not leaf and isinstance(leaf, np.ndarray) and array.base is not leaf
-            if copied:
+            if array is leaf or not isinstance(leaf, np.ndarray):
+                continue
+            if array.base is not leaf:
                 with self._lock:
                     self.copies[parameter.label] += 1
 
@@ -159,14 +163,14 @@ def _as_array(value: object, parameter: Parameter) -> np.ndarray:
 def _from_number(value: bool | int | float, parameter: Parameter) -> np.ndarray:
     """A Python number as an array of rank 0, where NumPy's promotion would keep the dtype."""
     dtype = parameter.type.dtype
-    kinds = {bool: "b", int: "iufc", float: "fc"}[
-        bool if isinstance(value, bool) else int if isinstance(value, int) else float
-    ]
+    kinds = "b" if isinstance(value, bool) else "iufc" if isinstance(value, int) else "fc"
     if parameter.type.shape or dtype.kind not in kinds:
         raise ArgumentError(
             f"{parameter.label}: expected {parameter.type}, got {describe_value(value)}"
         )
     try:
+        if -LARGE < value < LARGE:
+            return np.array(value, dtype.numpy)
         with np.errstate(over="ignore"):
             return np.asarray(dtype.numpy.type(value))
     except OverflowError:

@@ -171,13 +171,15 @@ class Compiled:
         except IrgradError as error:
             add_location(error, user_locations())
             raise
+        if not self.signature.donated:
+            return found
         # A donated array of an unusual dtype object ran as a view: its owner is what is returned.
         owners = {
             id(array): leaf
             for array, leaf, p in zip(arrays, leaves, self._boundary.parameters)
             if p.donated
         }
-        return [owners.get(id(leaf), leaf) for leaf in found] if owners else found
+        return [owners.get(id(leaf), leaf) for leaf in found]
 
     def _explain_refusal(self) -> None:
         """Raise the error for inputs that passed the boundary and were still refused."""

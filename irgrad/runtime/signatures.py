@@ -67,15 +67,22 @@ def parameters_of(f: Function) -> Parameters:
 class Arguments:
     """The arguments of one call.
 
-    fixed: the static ones by position, or by name. dynamic: the others by position; where
-    `keywords`, the last one is the dict of those that can only be given by name. roots: the names
-    of the dynamic ones.
+    fixed: the static ones by position, or by name. dynamic: the others; where `keywords`, the last
+    one is the dict of those that can only be given by name. places: the positions of the dynamic
+    ones in the call.
     """
 
+    parameters: Parameters
     fixed: Mapping[Position, Any]
     dynamic: tuple[Any, ...]
-    roots: tuple[str, ...]
+    places: Sequence[int]
     keywords: bool = False
+
+    @property
+    def roots(self) -> list[str]:
+        """The names of the dynamic arguments."""
+        names = [self.parameters.root(place) for place in self.places]
+        return [*names, "keywords"] if self.keywords else names
 
 
 def arrange(
@@ -88,6 +95,8 @@ def arrange(
 
     Raises ArgumentError for names that the function does not have and for missing arguments.
     """
+    if not static and not kwargs:
+        return Arguments(parameters, {}, args, range(len(args)))
     rest = {name: x for name, x in kwargs.items() if name not in parameters.placed}
     args = _by_position(parameters, args, {n: x for n, x in kwargs.items() if n not in rest})
     for name in rest:
@@ -101,11 +110,10 @@ def arrange(
     fixed: dict[Position, Any] = {i: x for i, x in enumerate(args) if i in chosen}
     fixed.update((name, rest.pop(name)) for name in chosen if name in rest)
     free = [i for i in range(len(args)) if i not in fixed]
-    dynamic, roots = [args[i] for i in free], [parameters.root(i) for i in free]
+    dynamic = [args[i] for i in free]
     if rest:
         dynamic.append(rest)
-        roots.append("keywords")
-    return Arguments(fixed, tuple(dynamic), tuple(roots), bool(rest))
+    return Arguments(parameters, fixed, tuple(dynamic), free, bool(rest))
 
 
 def _by_position(
@@ -178,7 +186,8 @@ def _call_with_keywords(f: Function, place: int, *args: Any, **named: Any) -> An
 def leaf_key(leaf: Any) -> Any:
     """What a compile depends on in one leaf: dtype and shape, or the type of a Python number."""
     if isinstance(leaf, (np.ndarray, np.generic)):
-        return leaf.dtype.newbyteorder("="), leaf.shape
+        dtype = leaf.dtype
+        return dtype if dtype.isnative else dtype.newbyteorder("="), leaf.shape
     return type(leaf)
 
 

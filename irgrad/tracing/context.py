@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DTypeError, TraceError
+from ..errors import DTypeError, TraceError, brief
 from ..ir.dims import Dim, Size
 from ..ir.graph import Graph, Value
 from ..ir.location import Location
@@ -196,4 +196,4 @@ def _holds_traced(values: Sequence[Any]) -> bool:
 
 
 def _describe(x: object) -> str:
-    return f"{x!r:.60} of type {type(x).__name__}"
+    return f"{brief(x, 60)} of type {type(x).__name__}"

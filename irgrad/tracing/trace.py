@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 from optree import PyTreeSpec
 
-from ..errors import ArgumentError, ShapeError, TraceError
+from ..errors import ArgumentError, ShapeError, TraceError, brief
 from ..ir.graph import Graph
 from ..ir.location import Location, describe
 from ..ir.signature import Signature
@@ -108,7 +108,7 @@ def _result(
     where = f"\n{describe(locations[0])}" if locations else ""
     raise TraceError(
         f"output{path}: expected arrays, numbers, or tuples, lists and dicts of them, got "
-        f"{leaf!r:.40} of type {type(leaf).__name__}{where}"
+        f"{brief(leaf)} of type {type(leaf).__name__}{where}"
     )
 
 
@@ -237,7 +237,7 @@ def _leaf_type(leaf: Any, name: str) -> tuple[TensorType, bool]:
     if isinstance(leaf, (np.generic, bool, int, float)):
         return scalar_type(leaf)
     raise ArgumentError(
-        f"{name}: expected a type such as 'f32[n,784]', an array or a number, got {leaf!r:.40} of "
+        f"{name}: expected a type such as 'f32[n,784]', an array or a number, got {brief(leaf)} of "
         f"type {type(leaf).__name__}"
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 import optree
 from optree import NamedTupleEntry, PyTreeEntry, PyTreeKind, PyTreeSpec
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, LimitError
 from ..ir.signature import LEAF, Tree
 
 _TUPLES = frozenset({PyTreeKind.TUPLE, PyTreeKind.NAMEDTUPLE, PyTreeKind.STRUCTSEQUENCE})
@@ -20,9 +20,21 @@ def flatten_object(value: Any) -> tuple[list[Any], PyTreeSpec]:
     """The leaves of nested tuples, lists, dicts and registered classes, and their structure.
 
     None is no leaf; dict keys are taken in sorted order.
+    Raises LimitError for objects nested too deep, or inside of themselves.
     """
-    leaves, spec = optree.tree_flatten(value)
+    try:
+        leaves, spec = optree.tree_flatten(value)
+    except RecursionError:
+        raise too_deep() from None
     return leaves, spec
+
+
+def too_deep() -> LimitError:
+    """The error for containers nested deeper than Python can follow."""
+    return LimitError(
+        "arguments: expected containers nested at most some hundreds deep, got deeper ones, or one "
+        "that holds itself"
+    )
 
 
 def unflatten_object(spec: PyTreeSpec, leaves: Iterable[Any]) -> Any:
