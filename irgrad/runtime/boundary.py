@@ -14,7 +14,6 @@ from ..interpret import bind_dims
 from ..ir.dims import Dim
 from ..ir.types import TensorType, dtype_of
 
-
 LARGE = 1e4  # numbers below are within the range of every float dtype
 
 

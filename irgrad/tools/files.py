@@ -128,7 +128,7 @@ def check_output(path: str) -> None:
     _check_parent(os.path.realpath(path), path)
 
 
-def write_file(path: str, write: Callable[[BinaryIO], None]) -> None:
+def write_file(path: str, write: Callable[[BinaryIO], object]) -> None:
     """Write a file by way of a temporary one beside it: a failure leaves what was there before.
 
     Raises FileError where it cannot be written.

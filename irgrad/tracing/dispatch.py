@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
-from ..errors import IrgradError, TraceError
+from ..errors import ArgumentError, IrgradError, LimitError, TraceError
 from .context import Trace, escaped
 from .locations import add_location, user_locations
 from .sizes import SymbolicSize
@@ -18,13 +18,19 @@ from .tracer import Tracer
 P = ParamSpec("P")
 R = TypeVar("R")
 _NUMBERS = (bool, int, float)
+MAX_NESTING = 64  # levels of lists, as many as an array of NumPy has axes
 
 
-def find_trace(values: Iterable[Any]) -> Trace | None:
+def find_trace(values: Iterable[Any], level: int = 0) -> Trace | None:
     """The innermost trace among values and the lists and tuples of values; None for none.
 
-    Raises TraceError for a traced value whose trace has ended.
+    level: how many lists and tuples the values are in.
+    Raises TraceError for a traced value whose trace has ended, LimitError for lists too deep.
     """
+    if level > MAX_NESTING:
+        raise LimitError(
+            f"irgrad.numpy: expected lists nested at most {MAX_NESTING} deep, got deeper ones"
+        )
     found: Trace | None = None
     for value in values:
         if isinstance(value, (Tracer, SymbolicSize)):
@@ -32,7 +38,7 @@ def find_trace(values: Iterable[Any]) -> Trace | None:
             if trace is not None and not trace.live:
                 raise _escaped(value)
         elif isinstance(value, (list, tuple)):
-            trace = find_trace(value)
+            trace = find_trace(value, level + 1)
         else:
             continue
         if trace is not None and (found is None or trace.begun > found.begun):
@@ -87,7 +93,13 @@ def traced(
                 trace = find_trace(kwargs.values())
             if trace is None:
                 return as_arrays(outside(*args, **kwargs), (*args, *kwargs.values()))
-            return run_traced(trace, body, *args, **kwargs)
+            outermost = not trace.builder.locations
+            try:
+                return run_traced(trace, body, *args, **kwargs)
+            except (TypeError, ValueError, OverflowError) as error:
+                if isinstance(error, IrgradError) or not outermost:
+                    raise
+                raise _argument_error(call, args, kwargs, error) from error
 
         signature = inspect.signature(body)
         parameters = list(signature.parameters.values())[1:]
@@ -95,6 +107,24 @@ def traced(
         return call
 
     return decorate
+
+
+def _argument_error(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], error: Exception
+) -> ArgumentError:
+    """The error for arguments that the traced form of a function makes nothing of."""
+    signature = inspect.signature(function)
+    reason = f"got what raises {type(error).__name__}: {error}"
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as mismatch:
+        reason = f"got a call with {str(mismatch).removeprefix('got ')}"
+    name = getattr(function, "__name__", "function")
+    found = ArgumentError(
+        f"{name}: expected arguments that fit ({', '.join(signature.parameters)}), {reason}"
+    )
+    add_location(found, user_locations())
+    return found
 
 
 def as_arrays(result: Any, arguments: Iterable[Any]) -> Any:

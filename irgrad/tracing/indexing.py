@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..errors import ShapeError, TraceError
+from ..errors import ShapeError, TraceError, brief
 from ..ir.dims import Dim, Size, lower_bound
 from ..ops.build import Expr
 from ..ops.movement import flip, reshape, slice_axes
@@ -94,7 +94,7 @@ def _require_basic(item: Any) -> None:
     try:
         operator.index(item)
     except TypeError:
-        _refuse(f"{item!r:.40}", False)
+        _refuse(brief(item), False)
 
 
 def _refuse(what: str, is_mask: bool) -> NoReturn:
@@ -134,7 +134,7 @@ def _bound(t: Trace, value: Any, size: Size, default: Size) -> Size:
             f"index: expected bounds of slices that are known while tracing, got {value}; use "
             "np.where with np.arange(n) >= start"
         )
-    bound = value.size if isinstance(value, SymbolicSize) else operator.index(value)
+    bound = value.size if isinstance(value, SymbolicSize) else _whole(value)
     if isinstance(bound, int) and bound < 0:
         bound = size + bound
     if isinstance(bound, Dim) or isinstance(size, Dim):
@@ -174,7 +174,17 @@ def _not_before(start: Size, stop: Size) -> Size:
 def _step(step: Any) -> int:
     if isinstance(step, (Tracer, SymbolicSize)):
         raise TraceError(f"index: expected a step that is known while tracing, got {step}")
-    number = operator.index(step)
+    number = _whole(step)
     if number == 0:
         raise ShapeError("index: expected a step other than 0, got 0")
     return number
+
+
+def _whole(value: Any) -> int:
+    """A part of a slice that is known while tracing."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TraceError(
+            f"index: expected integers or None as the parts of a slice, got {brief(value)}"
+        ) from None

@@ -42,6 +42,7 @@ from ..ir.types import TensorType, dtype_of
 from .context import Closed, Trace, scalar_type
 from .dispatch import find_trace, run_traced
 from .functions.namespace import FUNCTIONS
+from .locations import add_location, user_locations
 from .sizes import SymbolicSize
 from .tracer import Tracer
 from .trees import flatten_object, leaf_names, tree_of, unflatten_object
@@ -172,7 +173,7 @@ def trace(
     f: Callable[..., Any],
     *specs: Any,
     static: Mapping[int | str, Any] | None = None,
-    donate: Sequence[int | str] = (),
+    donate: int | str | Sequence[int | str] = (),
 ) -> Graph:
     """The graph of a function for arguments of the given kinds.
 
@@ -189,9 +190,14 @@ def trace_program(
     f: Callable[..., Any],
     *specs: Any,
     static: Mapping[int | str, Any] | None = None,
-    donate: Sequence[int | str] = (),
+    donate: int | str | Sequence[int | str] = (),
 ) -> Program:
     """As `trace`, with the optree structures of arguments and result, named tuples included."""
+    require_function("trace", f)
+    if not isinstance(static, (Mapping, type(None))):
+        raise ArgumentError(
+            f"static: expected a dict of values by position or name, got {brief(static)}"
+        )
     call = _plan_call(f, len(specs), static or {})
     leaves, inputs = flatten_object(tuple(specs))
     names = leaf_names(inputs, call.names)
@@ -222,6 +228,14 @@ def trace_program(
         tuple(f"{key}={_static_text(value)}" for key, value in (static or {}).items()),
     )
     return Program(graph, inputs, flat.outputs)
+
+
+def require_function(what: str, f: Any) -> None:
+    """Raise ArgumentError, starting with `what`, for what cannot be called."""
+    if not callable(f):
+        error = ArgumentError(f"{what}: expected a function, got {brief(f)}")
+        add_location(error, user_locations())
+        raise error
 
 
 def _leaf_type(leaf: Any, name: str) -> tuple[TensorType, bool]:
@@ -273,17 +287,25 @@ def _plan_call(f: Callable[..., Any], count: int, static: Mapping[int | str, Any
 
 
 def _donated(
-    inputs: PyTreeSpec, call: _Call, donate: Sequence[int | str]
+    inputs: PyTreeSpec, call: _Call, donate: int | str | Sequence[int | str]
 ) -> frozenset[int]:
     """The leaf positions of donated arguments."""
     chosen = set()
-    for entry in donate:
+    for entry in (donate,) if isinstance(donate, (int, str)) else _entries("donate", donate):
         keys = call.names if isinstance(entry, str) else call.positions
         if entry not in keys:
-            known = ", ".join(map(str, keys))
-            raise ArgumentError(f"donate: expected one of {known}, got {entry!r}")
+            known = ", ".join(map(str, keys)) or "no arguments"
+            raise ArgumentError(f"donate: expected one of {known}, got {brief(entry)}")
         chosen.add(keys.index(entry))  # type: ignore[arg-type]
     return frozenset(i for i, path in enumerate(inputs.paths()) if path[0] in chosen)
+
+
+def _entries(what: str, given: Any) -> Sequence[Any]:
+    if not isinstance(given, (tuple, list)):
+        raise ArgumentError(
+            f"{what}: expected positions or names of arguments, got {brief(given)}"
+        )
+    return given
 
 
 def _static_text(value: Any) -> str:
@@ -327,4 +349,4 @@ def _name_captures(graph: Graph, f: Callable[..., Any]) -> None:
 
 
 __all__ = ["Closed", "FlatTrace", "Program", "Trace", "Tracer", "at_user_line", "find_trace",
-           "inline_graph", "trace", "trace_flat", "trace_program"]
+           "inline_graph", "require_function", "trace", "trace_flat", "trace_program"]

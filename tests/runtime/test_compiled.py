@@ -169,3 +169,18 @@ def test_options_reach_the_compile() -> None:
     assert "fma" in ig.compile(graph).ir()
     assert "fma" not in ig.compile(graph, numerics="exact").ir()
     assert ig.compile(graph, options=ig.Options(numerics="exact")).options.numerics == "exact"
+
+
+def test_settings_of_the_environment(tmp_path: Any, monkeypatch: Any, capsys: Any) -> None:
+    def named(x: Any) -> Any:
+        return x + 1
+
+    monkeypatch.setenv("IRGRAD_DUMP", str(tmp_path))
+    monkeypatch.setenv("IRGRAD_DEBUG", "1")
+    monkeypatch.setenv("IRGRAD_VERIFY", "1")
+    compiled = ig.compile(named, "f64[3]")
+    files = sorted(path.name for path in (tmp_path / "named").iterdir())
+    assert len(files) == len(compiled.stages) - 1
+    assert files[0] == "01_infer.irg"
+    assert (tmp_path / "named" / files[-1]).read_text() == compiled.ir()
+    assert capsys.readouterr().err.startswith("irgrad: named for cpu: 1 kernels, ")

@@ -48,7 +48,7 @@ def run_calls(rounds: int, calls: int = CALLS) -> list[CallCost]:
     x, y = np.ones(8, np.float32), np.ones(8, np.float32)
     jitted = jit(lambda a, b: a + b)
     bound = jitted.compiled(x, y).bind(x, y)
-    flatten = optree.tree_flatten
+    flatten: Callable[[Any], Any] = optree.tree_flatten
     empty, empty_of_four, owner = _empty_functions()
     contenders: dict[str, Callable[[], Any]] = {
         "jit": lambda: jitted(x, y),

@@ -21,6 +21,7 @@ SIZES = (64, 77, 128, 200, 256, 333, 512, 777, 1024)
 LAYOUTS = ("NN", "NT", "TN", "TT")
 DTYPES = ("f32", "f64")
 BATCH_FLOPS = 2e7  # of the calls that are timed together
+MAX_CALLS = 500
 TOLERANCES = {"f32": 1e-5, "f64": 1e-13}  # in units of the largest element
 
 
@@ -92,7 +93,7 @@ def _time_product(dtype: str, layout: str, size: int, rounds: int) -> Product:
             f"matmul {dtype} {layout} {size}: expected an error of at most "
             f"{TOLERANCES[dtype]:g}, got {error:.2g}"
         )
-    calls = max(1, round(BATCH_FLOPS / (2 * size**3)))
+    calls = min(MAX_CALLS, max(1, round(BATCH_FLOPS / (2 * size**3))))
     contenders = {"irgrad": lambda: ours(a, b), "numpy": lambda: product(a, b)}
     timed = {name: _batches(call, calls) for name, call in contenders.items()}
     for batch in timed.values():

@@ -39,7 +39,7 @@ def layernorm(x: Any, scale: Any, shift: Any) -> Any:
 
 def make_call(work: str, arrays: list[np.ndarray]) -> Callable[[], Any]:
     """The call to be timed."""
-    functions = {
+    functions: dict[str, Callable[..., Any]] = {
         "gelu": gelu,
         "softmax": softmax,
         "layernorm": ig.value_and_grad(layernorm, argnums=(0, 1, 2)),
