@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import optree
 
-from .errors import DifferentiationError
+from .errors import DifferentiationError, brief
 from .ir.graph import Graph, Value
 from .ir.types import TensorType
 from .ops.registry import builder
 from .ops.structured import has_tangent
 from .subgraph import TracedFunction, fail, leaf_type, match_leaves, trace_function
 from .tracing.context import Closed, Trace
-from .tracing.trace import at_user_line, find_trace
+from .tracing.trace import at_user_line, find_trace, require_function
 from .tracing.tracer import Tracer
 from .tracing.trees import flatten_object, unflatten_object
 
@@ -56,6 +56,7 @@ class custom_jvp:  # noqa: N801
     """
 
     def __init__(self, f: Function) -> None:
+        require_function("custom_jvp", f)
         self.function = f
         self.rule: Function | None = None
         self._nesting = _Nesting()
@@ -63,6 +64,7 @@ class custom_jvp:  # noqa: N801
 
     def defjvp(self, rule: Function) -> Function:
         """Set the rule; returns it, so this works as a decorator."""
+        require_function("defjvp", rule)
         self.rule = rule
         return rule
 
@@ -93,6 +95,7 @@ class custom_vjp:  # noqa: N801
     """
 
     def __init__(self, f: Function) -> None:
+        require_function("custom_vjp", f)
         self.function = f
         self.forward: Function | None = None
         self.backward: Function | None = None
@@ -101,6 +104,8 @@ class custom_vjp:  # noqa: N801
 
     def defvjp(self, forward: Function, backward: Function) -> None:
         """Set the two functions."""
+        require_function("defvjp: forward", forward)
+        require_function("defvjp: backward", backward)
         self.forward = forward
         self.backward = backward
 
@@ -129,6 +134,8 @@ def linear_call(forward: Function, backward: Function, residuals: Any, operands:
     Raises DifferentiationError where an operand or a result is not float, or the results of
     backward do not fit the operands.
     """
+    require_function("linear_call: forward", forward)
+    require_function("linear_call: backward", backward)
     trace = find_trace(flatten_object((residuals, operands))[0])
     if trace is None:
         return forward(residuals, operands)
@@ -242,7 +249,8 @@ def _trace_backward(
         result = backward(residuals.rebuild(arrays), body.tangent_tree(cotangents))
         if not isinstance(result, tuple) or len(result) != len(args):
             fail(DifferentiationError(
-                f"{name}: backward: expected a tuple of {len(args)} cotangents, got {result!r:.60}"
+                f"{name}: backward: expected a tuple of {len(args)} cotangents, got "
+                f"{brief(result, 60)}"
             ))
         _, tree = flatten_object(args)
         inner = find_trace(cotangents)
@@ -372,7 +380,7 @@ def _has_derivative(traced: TracedFunction) -> bool:
 
 def _pair(what: str, result: Any) -> tuple[Any, Any]:
     if not isinstance(result, tuple) or len(result) != 2:
-        fail(DifferentiationError(f"{what}, got {result!r:.60}"))
+        fail(DifferentiationError(f"{what}, got {brief(result, 60)}"))
     return result
 
 

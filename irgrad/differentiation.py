@@ -22,7 +22,7 @@ from .autodiff import (
     split_graph,
     transpose_graph,
 )
-from .errors import ArgumentError, DifferentiationError
+from .errors import ArgumentError, DifferentiationError, brief
 from .ir.graph import Graph, Value
 from .jitted import Jitted, Plan
 from .ops.structured import has_tangent
@@ -34,7 +34,7 @@ from .subgraph import (
     match_leaves,
     trace_function,
 )
-from .tracing.trace import at_user_line, find_trace, inline_graph
+from .tracing.trace import at_user_line, find_trace, inline_graph, require_function
 from .tracing.tracer import Tracer
 from .tracing.trees import flatten_object, unflatten_object
 
@@ -79,6 +79,7 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
     Raises ArgumentError for tangents that do not match, DifferentiationError where an op has no
     derivative.
     """
+    require_function("jvp", f)
     primals = tuple(_sequence("jvp: primals", primals))
     tangents = tuple(_sequence("jvp: tangents", tangents))
     traced = trace_function(f, primals)
@@ -99,6 +100,7 @@ def linearize(f: Function, *primals: Any) -> tuple[Any, Function]:
     gives the tangent of the output. It keeps the values that it needs of the run of `f`, also where
     the arguments are written later.
     """
+    require_function("linearize", f)
     split = _split(f, primals)
     _, tree = flatten_object(primals)
 
@@ -121,6 +123,7 @@ def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
     Raises DifferentiationError where an op has no derivative; the pullback raises ArgumentError for
     a cotangent that does not match.
     """
+    require_function("vjp", f)
     split = _split(f, primals)
     first = len(split.residuals)
     backward = transpose_graph(split.linear, range(first, len(split.linear.inputs)))
@@ -131,7 +134,10 @@ def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
         given = match_leaves("vjp: cotangent", split.traced.outputs, cotangent, types)
         arriving = [ct for ct, type_ in zip(given, types) if has_tangent(type_)]
         found = dict(zip(split.active, _call_linear(backward, split.residuals, arriving)))
-        return unflatten_object(tree, [found.get(position) for position in range(len(leaves))])
+        pulled: tuple[Any, ...] = unflatten_object(
+            tree, [found.get(position) for position in range(len(leaves))]
+        )
+        return pulled
 
     return split.out, pullback
 
@@ -144,6 +150,7 @@ def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
 
     Raises as `grad` and `jvp` do.
     """
+    require_function("hvp", f)
     primals = _sequence("hvp: primals", primals)
     numbers = tuple(i for i, x in enumerate(primals) if _is_float(x))
     if not numbers:
@@ -155,7 +162,8 @@ def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
 
 def stop_gradient(x: Any) -> Any:
     """The same tree of values, whose derivative is zero."""
-    return optree.tree_map(_stop, x)
+    leaves, tree = flatten_object(x)
+    return unflatten_object(tree, map(_stop, leaves))
 
 
 class _Part(NamedTuple):
@@ -171,9 +179,13 @@ def _value_and_grad(
     argnums: int | Sequence[int],
     has_aux: bool,
 ) -> Function:
-    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-    if not numbers or len(set(numbers)) != len(numbers):
-        raise ArgumentError(f"{name}: expected distinct argument positions, got {argnums}")
+    require_function(name, f)
+    numbers = tuple(argnums) if isinstance(argnums, (tuple, list)) else (argnums,)
+    whole = all(isinstance(x, int) and not isinstance(x, bool) for x in numbers)
+    if not numbers or not whole or len(set(numbers)) != len(numbers):
+        raise ArgumentError(
+            f"{name}: expected argnums as distinct argument positions, got {brief(argnums)}"
+        )
 
     @wraps(f)
     def derived(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
@@ -240,7 +252,10 @@ def _call_graph(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
     if trace is not None:
         return at_user_line(trace, inline_graph, graph, arguments)
     types = [graph.type(Value(key)) for key in graph.inputs]
-    arrays = [np.asarray(x, t.dtype.numpy) for x, t in zip(arguments, types, strict=True)]
+    try:
+        arrays = [np.asarray(x, t.dtype.numpy) for x, t in zip(arguments, types, strict=True)]
+    except OverflowError:
+        fail(ArgumentError("argument: expected integers that i64 holds, got a larger one"))
     return _execute(graph, arrays)
 
 

@@ -230,7 +230,8 @@ class Jitted:
                 return None
             reason = self._reason(key, known)
             check_leaves(arguments, leaves, spec)
-            traced = replace(arguments, dynamic=spec.unflatten(leaves))
+            dynamic: Any = spec.unflatten(leaves)
+            traced = replace(arguments, dynamic=dynamic)
             start = time.perf_counter()
             compiled = self._plan.compile(traced, guards)
             self._seconds += time.perf_counter() - start

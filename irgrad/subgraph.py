@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 import optree
 
-from .errors import ArgumentError, IrgradError
+from .errors import ArgumentError, IrgradError, brief
 from .ir.graph import Graph, Value
 from .ir.types import I64, TensorType, dtype_of
 from .ops.structured import has_tangent
@@ -89,13 +89,14 @@ def leaf_type(x: Any) -> TensorType:
         return x
     if isinstance(x, SymbolicSize):
         return TensorType(I64, ())
-    if isinstance(x, np.ndarray):
+    if type(x) in (np.ndarray, np.memmap):
         return TensorType(dtype_of(x.dtype), x.shape)
     if isinstance(x, _NUMBERS):
         return scalar_type(x)[0]
-    error = ArgumentError(f"argument: expected an array or a number, got {type(x).__name__}")
-    add_location(error, user_locations())
-    raise error
+    wanted = "a plain ndarray" if isinstance(x, np.ndarray) else "an array or a number"
+    return fail(
+        ArgumentError(f"argument: expected {wanted}, got {brief(x)} of type {type(x).__name__}")
+    )
 
 
 def _is_weak(x: Any) -> bool:
@@ -122,8 +123,8 @@ def match_leaves(
     try:
         leaves = tree.flatten_up_to(given)
     except (ValueError, TypeError) as mismatch:
-        fail(error(f"{what}: expected the tree {tree}, got {optree.tree_structure(given)}"),
-             mismatch)
+        other = flatten_object(given)[1]
+        fail(error(f"{what}: expected the tree {tree}, got {other}"), mismatch)
     found = []
     for position, (x, type_) in enumerate(zip(leaves, types, strict=True)):
         if tangents and x is None:
@@ -148,7 +149,11 @@ def _fit(x: Any, type_: TensorType) -> Any:
     if isinstance(x, Tracer) and x.weak:
         return x.context.wrap(x.context.convert(x, type_.dtype))
     if isinstance(x, (int, float)) and not isinstance(x, np.generic) and has_tangent(type_):
-        return type_.dtype.numpy.type(x)
+        try:
+            return type_.dtype.numpy.type(x)
+        except OverflowError:
+            fail(ArgumentError(f"argument: expected a number that {type_.dtype} holds, got "
+                               f"{brief(x)}"))
     return x
 
 

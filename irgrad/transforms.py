@@ -52,6 +52,10 @@ def jit(
     if not callable(f):
         raise ArgumentError(f"jit: expected a function, got {describe_value(f)}")
     plan = Plan(f, donate, static, target, make_options("jit", options))
+    if not isinstance(specs, (tuple, list, type(None))):
+        raise ArgumentError(
+            f"jit: expected specs as a tuple, one for each argument, got {describe_value(specs)}"
+        )
     return Jitted(plan, None if specs is None else tuple(specs))
 
 

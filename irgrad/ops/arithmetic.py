@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .build import Expr
-from .elementwise import add_tangents, elementwise, linear_jvp
+from .elementwise import Partial, add_tangents, elementwise, linear_jvp
 from .record import OpDef, RuleContext
 from .rules import NUMERIC
 
@@ -50,6 +50,16 @@ def _sub_jvp(ctx: RuleContext, t: Parts) -> Parts:
     return (add_tangents([t[0], None if t[1] is None else -t[1]]),)
 
 
+def _neg_transpose(ctx: RuleContext, ct: Parts, linear: tuple[bool, ...]) -> Parts:
+    assert ct[0] is not None
+    return (-ct[0],)
+
+
+def _sub_transpose(ctx: RuleContext, ct: Parts, linear: tuple[bool, ...]) -> Parts:
+    assert ct[0] is not None
+    return (ct[0] if linear[0] else None, -ct[0] if linear[1] else None)
+
+
 def _mul_transpose(ctx: RuleContext, ct: Parts, linear: tuple[bool, ...]) -> Parts:
     assert ct[0] is not None and not all(linear)
     x, y = ctx.inputs
@@ -80,7 +90,7 @@ def _scale_jvp(ctx: RuleContext, t: Parts) -> Parts:
     return (add_tangents([first, second]),)
 
 
-def _extremum_partial(sign: int, first: bool) -> object:
+def _extremum_partial(sign: int, first: bool) -> Partial:
     """1 for the operand that is taken, 1/2 each at a tie."""
 
     def partial(x: Expr, y: Expr, out: Expr) -> Expr:
@@ -119,14 +129,12 @@ def _fma_transpose(ctx: RuleContext, ct: Parts, linear: tuple[bool, ...]) -> Par
 ZERO = None
 OPS: tuple[OpDef, ...] = (
     elementwise("neg", np.negative, [ZERO], kinds=SIGNED, jvp=linear_jvp("neg"),
-                transpose=lambda ctx, ct, linear: (-ct[0],), numpy=("negative",)),
+                transpose=_neg_transpose, numpy=("negative",)),
     elementwise("add", np.add, [ZERO, ZERO], kinds=NUMERIC, jvp=_add_jvp,
                 transpose=lambda ctx, ct, linear: tuple(ct[0] if k else None for k in linear),
                 numpy=("add",)),
     elementwise("sub", np.subtract, [ZERO, ZERO], kinds=NUMERIC, jvp=_sub_jvp,
-                transpose=lambda ctx, ct, linear: (
-                    ct[0] if linear[0] else None, -ct[0] if linear[1] else None),
-                numpy=("subtract",)),
+                transpose=_sub_transpose, numpy=("subtract",)),
     elementwise("mul", np.multiply, [lambda x, y, out: y, lambda x, y, out: x], kinds=NUMERIC,
                 transpose=_mul_transpose, numpy=("multiply",)),
     elementwise("div", np.divide, [lambda x, y, out: x.like(1) / y, _div_by_divisor],

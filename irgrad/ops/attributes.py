@@ -33,7 +33,7 @@ def _is_int(value: object) -> bool:
 
 def require_size(op: str, name: str, value: object) -> Size:
     """`value` itself where it is a size of any sign; ArgumentError or ShapeError where not."""
-    if not (isinstance(value, Dim) or _is_int(value)):
+    if not isinstance(value, int | Dim) or isinstance(value, bool):
         raise kind_error(op, name, "made of sizes", value)
     if isinstance(value, int) and value.bit_length() > SIZE_BITS:
         raise ShapeError(f"{op}: expected {name!r} to fit 64 bits, got a larger number")

@@ -84,7 +84,7 @@ def sample_arrays(
             for dtype in _dtypes_of(dtypes):
                 arrays = []
                 for _ in range(arity):
-                    values = rng.uniform(low, high, shape)
+                    values: np.ndarray = np.asarray(rng.uniform(low, high, shape))
                     if dtype.kind == "b":
                         values = values > (low + high) / 2
                     elif dtype.kind in "iu":

@@ -327,7 +327,8 @@ def _evaluate_slice(inputs: Sequence[np.ndarray], attrs: Attrs, env: Evaluation)
     _require_bounds("slice", str(x.shape), slice_bounds(x.shape, start, stop, step), given)
     lengths = slice_lengths(start, stop, step)
     index = tuple(
-        _strided(first, length, stride) for first, length, stride in zip(start, lengths, step)
+        _strided(first, int(length), stride)  # type: ignore[arg-type]
+        for first, length, stride in zip(start, lengths, step)
     )
     return (np.array(x[index], order="C"),)
 
@@ -366,7 +367,8 @@ def _evaluate_pad(inputs: Sequence[np.ndarray], attrs: Attrs, env: Evaluation) -
     interior = attrs["interior"]
     given = f"low {low}, high {high}, interior {interior}"
     _require_bounds("pad", str(x.shape), pad_bounds(x.shape, low, high, interior), given)
-    result = np.zeros(pad_sizes(x.shape, low, high, interior), x.dtype)
+    sizes = pad_sizes(x.shape, low, high, interior)
+    result = np.zeros(resolve(sizes, env), x.dtype)
     index = tuple(
         _strided(first, size, gap + 1) for first, size, gap in zip(low, x.shape, interior)
     )

@@ -241,7 +241,7 @@ def _finish(region: Graph, *outputs: Expr) -> Graph:
 
 
 def _sample_array(rng: np.random.Generator) -> np.ndarray:
-    return rng.uniform(-2.0, 2.0, SAMPLE_TYPE.shape)
+    return np.asarray(rng.uniform(-2.0, 2.0, [int(s) for s in SAMPLE_TYPE.shape]))  # type: ignore[arg-type]
 
 
 def _custom_jvp_samples(rng: np.random.Generator) -> list[Sample]:

@@ -8,16 +8,27 @@ import numpy as np
 import optree
 
 from .. import numpy as inp
-from ..errors import ArgumentError
+from ..errors import ArgumentError, brief
+from ..subgraph import leaf_type
+from ..tracing.trees import flatten_object
 from .optimiser import Optimiser
 
 
 def _require(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value < high:
-        raise ArgumentError(f"{name}: expected a number in [{low}, {high}), got {value}")
+    if not isinstance(value, (int, float, np.floating, np.integer)) or not low <= value < high:
+        raise ArgumentError(f"{name}: expected a number in [{low}, {high}), got {brief(value)}")
+
+
+def _require_trees(name: str, params: Any, gradients: Any) -> None:
+    wanted, got = (flatten_object(tree)[1] for tree in (params, gradients))
+    if wanted != got:
+        raise ArgumentError(f"{name}: expected gradients of the tree {wanted}, got {got}")
+    for leaf in flatten_object(gradients)[0]:
+        leaf_type(leaf)
 
 
 def _zeros(params: Any) -> Any:
+    flatten_object(params)
     return optree.tree_map(lambda p: np.zeros(np.shape(p), np.asarray(p).dtype), params)
 
 
@@ -29,6 +40,7 @@ def sgd(rate: float) -> Optimiser:
     _require("sgd: rate", rate, 0.0, np.inf)
 
     def update(gradients: Any, state: Any, params: Any) -> tuple[Any, Any]:
+        _require_trees("sgd", params, gradients)
         return optree.tree_map(lambda p, g: p - rate * g, params, gradients), state
 
     return Optimiser(lambda params: (), update)
@@ -44,6 +56,7 @@ def momentum(rate: float, decay: float = 0.9, nesterov: bool = False) -> Optimis
     _require("momentum: decay", decay, 0.0, 1.0)
 
     def update(gradients: Any, state: Any, params: Any) -> tuple[Any, Any]:
+        _require_trees("momentum", params, gradients)
         velocity = optree.tree_map(lambda v, g: decay * v + g, state, gradients)
         along = velocity
         if nesterov:
@@ -85,6 +98,7 @@ def adamw(
         return {"mean": _zeros(params), "square": _zeros(params), "step": np.zeros(())}
 
     def update(gradients: Any, state: Any, params: Any) -> tuple[Any, Any]:
+        _require_trees("adam", params, gradients)
         step = state["step"] + 1.0
         mean = optree.tree_map(lambda m, g: beta1 * m + (1 - beta1) * g, state["mean"], gradients)
         square = optree.tree_map(

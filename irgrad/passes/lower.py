@@ -10,7 +10,18 @@ from ..errors import LoweringError
 from ..ir.graph import Graph, Node, Value
 from ..ir.location import describe
 from ..ir.types import TensorType
-from ..kernel.ir import Affine, Buffer, Check, For, Kernel, Load, Statement, Store, nested
+from ..kernel.ir import (
+    Affine,
+    Buffer,
+    Check,
+    Contract,
+    For,
+    Kernel,
+    Load,
+    Reduce,
+    Statement,
+    Store,
+)
 from ..kernel.plan import Layout, Step, Storages, plan_memory
 from ..kernel.program import Call, CheckSite, Program, Result, Slot
 from .lower_contract import ContractLowering
@@ -143,12 +154,14 @@ def _number_checks(kernel: Kernel, node: Node, checks: list[CheckSite]) -> Kerne
 
 
 def _with_check(body: tuple[Statement, ...], number: int) -> tuple[Statement, ...]:
-    return tuple(
-        replace(s, check=number)
-        if isinstance(s, Check)
-        else (replace(s, body=_with_check(s.body, number)) if nested(s) else s)  # type: ignore[union-attr, call-arg]
-        for s in body
-    )
+    result: list[Statement] = []
+    for statement in body:
+        if isinstance(statement, Check):
+            statement = replace(statement, check=number)
+        elif isinstance(statement, For | Reduce | Contract):
+            statement = replace(statement, body=_with_check(statement.body, number))
+        result.append(statement)
+    return tuple(result)
 
 
 def _copied(storage: int, types: dict[int, TensorType], steps: list[Step]) -> int:

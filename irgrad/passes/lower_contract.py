@@ -104,12 +104,12 @@ class ContractLowering:
     def _at(self, offset: object, strides: tuple, shape: tuple) -> Affine:
         """An access of the epilogue by batch indices, row and column."""
         batch, m = self.split
-        coefficients = {f"b{i}": int(s) for i, s in enumerate(strides[:batch])}
+        coefficients: dict[str, int] = {f"b{i}": int(s) for i, s in enumerate(strides[:batch])}
         for name, part in ((ROW, slice(batch, m)), (COLUMN, slice(m, None))):
             stride = merged_stride(shape[part], strides[part])
             if stride is None:
                 raise LoweringError("dot_general: expected an epilogue that walks rows and columns")
-            coefficients[name] = int(stride)  # type: ignore[call-overload]
+            coefficients[name] = int(stride)  # type: ignore[arg-type]
         return affine(int(offset), coefficients)  # type: ignore[call-overload]
 
 

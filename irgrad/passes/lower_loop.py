@@ -106,8 +106,8 @@ class LoopLowering:
         place = "full" if self._iteration(key) == self.domain else "row"
         stage = max((self._stage_of(view) for view in self.reads.of(key)), default=0)
         if not self._is_reduction(key):
-            strides = contiguous_strides(self._iteration(key))
-            return Site(place, _padded(strides, rank), stage)
+            own = contiguous_strides(self._iteration(key))
+            return Site(place, _padded(own, rank), stage)
         axes = reduced_axes(self.region, key)
         kept = [axis for axis in range(len(self._iteration(key))) if axis not in axes]
         strides = [0] * rank

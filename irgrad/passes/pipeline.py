@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..rewrite.rule import Numerics
 from .arrange_reductions import ArrangeReductions
 from .base import Pass
 from .fold_constants import FoldConstants
@@ -15,7 +16,7 @@ from .simplify import Simplify
 from .squeeze import Squeeze
 
 
-def pipeline(numerics: str = "stable") -> tuple[Pass, ...]:
+def pipeline(numerics: Numerics = "stable") -> tuple[Pass, ...]:
     """The passes from a traced graph to a fused one.
 
     numerics: the highest class of rewrite that may fire: "exact", "stable" or "approximate".

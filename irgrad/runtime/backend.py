@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import numpy as np
 
-from ..errors import BackendError
+from ..errors import ArgumentError, BackendError, brief
 
 if TYPE_CHECKING:
     from ..ir.graph import Graph
@@ -103,13 +103,19 @@ def installed_backends() -> list[str]:
     return sorted({entry.name for entry in entry_points(group=GROUP)})
 
 
-@cache
 def find_backend(target: str) -> Backend:
     """The backend of a target.
 
     Raises BackendError that names the installed ones where there is none of that name, or where it
-    cannot be imported.
+    cannot be imported; ArgumentError for what is no name.
     """
+    if not isinstance(target, str):
+        raise ArgumentError(f"target: expected the name of a backend, got {brief(target)}")
+    return _load_backend(target)
+
+
+@cache
+def _load_backend(target: str) -> Backend:
     from importlib.metadata import entry_points
 
     found = [entry for entry in entry_points(group=GROUP) if entry.name == target]

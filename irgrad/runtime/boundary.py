@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import ArgumentError, DonationError, DTypeError
+from ..errors import ArgumentError, DonationError, DTypeError, brief
 from ..interpret import bind_dims
 from ..ir.dims import Dim
 from ..ir.types import TensorType, dtype_of
@@ -35,10 +35,10 @@ def describe_value(value: object) -> str:
         except DTypeError:
             return f"{kind}{value.dtype}{list(value.shape)}"
     if isinstance(value, np.generic):
-        return f"the NumPy scalar {value!r:.40}"
+        return f"the NumPy scalar {brief(value)}"
     if isinstance(value, (bool, int, float)):
-        return f"the Python {type(value).__name__} {value!r:.40}"
-    return f"{value!r:.40} of type {type(value).__name__}"
+        return f"the Python {type(value).__name__} {brief(value)}"
+    return f"{brief(value)} of type {type(value).__name__}"
 
 
 def is_plain(value: object, dtype: np.dtype, writeable: bool) -> bool:
@@ -174,7 +174,7 @@ def _from_number(value: bool | int | float, parameter: Parameter) -> np.ndarray:
             return np.asarray(dtype.numpy.type(value))
     except OverflowError:
         raise ArgumentError(
-            f"{parameter.label}: expected a number that {dtype} holds, got {value!r:.40}"
+            f"{parameter.label}: expected a number that {dtype} holds, got {brief(value)}"
         ) from None
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optree
 
-from ..errors import ArgumentError, InternalError, IrgradError
+from ..errors import ArgumentError, InternalError, IrgradError, brief
 from ..interpret import input_names
 from ..ir.compare import diff
 from ..ir.graph import Graph, Value
@@ -286,8 +286,8 @@ class Compiled:
     def stage(self, name: str) -> Graph:
         """The graph after a pass; ArgumentError for a name that `stages` does not have."""
         graphs = self._stage_graphs()
-        if name not in graphs:
-            raise ArgumentError(f"stage: expected one of {', '.join(graphs)}, got {name!r}")
+        if not isinstance(name, str) or name not in graphs:
+            raise ArgumentError(f"stage: expected one of {', '.join(graphs)}, got {brief(name)}")
         return graphs[name]
 
     def ir(self, stage: str | None = None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dis
 import inspect
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import optree
 
+from ..errors import brief
 from ..tracing.locations import is_user_file
 from ..tracing.sizes import SymbolicSize
 from ..tracing.tracer import Tracer
+from ..tracing.trees import too_deep
 
 MAX_LEAVES = 256  # of a container that is watched element by element
 MISSING = object()
@@ -69,7 +71,10 @@ class Guards:
 def watch(f: Any) -> Guards:
     """The guards of a function as its variables stand now."""
     guards = Guards()
-    _Watcher(guards).visit("function", f)
+    try:
+        _Watcher(guards).visit("function", f)
+    except RecursionError:
+        raise too_deep() from None
     return guards
 
 
@@ -81,14 +86,33 @@ def _contents(cell: types.CellType) -> Any:
 
 
 def _same(new: Any, old: Any) -> bool:
-    """The same object, an equal immutable of the same type (NaN equals NaN), or tuples of those."""
+    """The same object, an immutable of the same type and value, or tuples of those."""
     if new is old:
         return True
     if type(new) is tuple and type(old) is tuple:
         return len(new) == len(old) and all(map(_same, new, old))
     if type(new) is not type(old) or not isinstance(old, _IMMUTABLE):
         return False
-    return bool(new == old) or (new != new and old != old)
+    return value_key(new) == value_key(old)
+
+
+def value_key(value: Any) -> Hashable:
+    """What tells plain values apart, inside of tuples and frozensets too.
+
+    1, 1.0 and True differ, and so do 0.0 and -0.0; NaN equals NaN.
+    """
+    kind = type(value)
+    if isinstance(value, tuple):
+        return kind, tuple(map(value_key, value))
+    if isinstance(value, frozenset):
+        return kind, frozenset(map(value_key, value))
+    if kind is float:
+        return kind, value.hex()
+    if kind is complex:
+        return kind, value.real.hex(), value.imag.hex()
+    if isinstance(value, np.generic):
+        return kind, value.dtype, value.tobytes()
+    return kind, value
 
 
 def _brief(value: Any) -> str:
@@ -96,7 +120,7 @@ def _brief(value: Any) -> str:
         return "nothing"
     if isinstance(value, np.ndarray):
         return f"{value.dtype.name}{list(value.shape)} array"
-    return f"{value!r:.40}"
+    return brief(value)
 
 
 class _Watcher:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import ArgumentError
 
@@ -24,7 +24,7 @@ class Options:
     """
 
     emit: str = "llvm"
-    numerics: str = "stable"
+    numerics: Literal["exact", "stable", "approximate"] = "stable"
     strict: bool = False
     check: str = "none"
     debug_nan: bool = False

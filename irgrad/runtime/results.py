@@ -23,7 +23,8 @@ def make_finish(tree: Tree, spec: optree.PyTreeSpec) -> Finish:
     """
     if tree.kind == "leaf":
         return itemgetter(0)
-    if spec == optree.tree_structure((0,) * tree.leaves):
+    flat: Any = (0,) * tree.leaves
+    if spec == optree.tree_structure(flat):
         return tuple
     return spec.unflatten
 

@@ -11,19 +11,25 @@ from typing import Any
 import numpy as np
 import optree
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, brief
 from ..ir.spec import parse_type
 from ..ir.types import TensorType, dtype_of
 from ..tracing.trees import leaf_names, tree_of
 from .boundary import Boundary, Parameter, describe_value
+from .guards import value_key
 
 Function = Callable[..., Any]
 Position = int | str
 
 
 def positions(given: int | str | Sequence[Position]) -> tuple[Position, ...]:
-    """One position or name, or several of them, as a tuple."""
-    return (given,) if isinstance(given, (int, str)) else tuple(given)
+    """One position or name, or several of them, as a tuple; ArgumentError for anything else."""
+    found = tuple(given) if isinstance(given, (tuple, list)) else (given,)
+    if not all(isinstance(x, (int, str)) and not isinstance(x, bool) for x in found):
+        raise ArgumentError(
+            f"donate, static: expected positions or names of arguments, got {brief(given)}"
+        )
+    return found
 
 
 def function_name(f: Function) -> str:
@@ -206,7 +212,7 @@ def static_key(fixed: Mapping[Position, Any]) -> tuple[tuple[Position, type, Any
                 f"static argument {position}: expected a hashable value, got "
                 f"{describe_value(value)}"
             ) from None
-    return tuple((position, type(value), value) for position, value in fixed.items())
+    return tuple((position, value_key(value), value) for position, value in fixed.items())
 
 
 # -- what may be traced --------------------------------------------------------------------------
@@ -261,7 +267,8 @@ def admit_specs(
             f"{function}: expected arguments {tree_of(spec)} as in specs, got {got}"
         ) from None
     labels = leaf_names(spec, arguments.roots)
-    types = [_spec_type(one) for one in optree.tree_leaves(specs)]  # type: ignore[arg-type]
+    wanted: Any = specs
+    types = [_spec_type(one) for one in optree.tree_leaves(wanted)]
     arrays = Boundary([Parameter(a, b) for a, b in zip(labels, types)]).admit(leaves)
     return [x if isinstance(x, np.ndarray) else array for x, array in zip(leaves, arrays)]
 

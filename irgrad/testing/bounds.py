@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ class _Perturbed:
 
 
 def _depends_on_order(
-    op: str, attrs: Mapping[str, object], operands: Sequence[np.ndarray]
+    op: str, attrs: Mapping[str, Any], operands: Sequence[np.ndarray]
 ) -> np.ndarray | None:
     """Where finite operands have partial results that may overflow or vanish; None for integers."""
     (dtype,) = {x.dtype for x in operands}

@@ -10,12 +10,15 @@ import numpy as np
 import optree
 
 from ..differentiation import jvp, vjp
-from ..errors import ArgumentError, CheckError
+from ..errors import ArgumentError, CheckError, brief
+from ..subgraph import leaf_type
+from ..tracing.trace import require_function
 
 Function = Callable[..., Any]
 # Relative and absolute tolerance by size in bytes of the coarsest float dtype that takes part.
 TOLERANCES = {2: (5e-2, 5e-2), 4: (2e-3, 2e-3), 8: (1e-6, 1e-6)}
 MODES = ("fwd", "rev")
+MAX_ORDER = 8  # each order takes the derivatives of twice as many functions as the one before
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +50,22 @@ def check_grads(
     the step of the differences. rtol, atol: tolerances; their default follows the coarsest float
     dtype among the arguments.
 
-    Raises CheckError that names the order and mode that failed, ArgumentError for unknown modes or
-    arguments without a float leaf.
+    Raises CheckError that names the order and mode that failed, ArgumentError for unknown modes,
+    orders above 8, and arguments or results without a float leaf.
     """
-    if not modes or any(mode not in MODES for mode in modes):
-        raise ArgumentError(f"check_grads: expected modes among {MODES}, got {tuple(modes)}")
-    if order < 1:
-        raise ArgumentError(f"check_grads: expected an order >= 1, got {order}")
-    sizes = [np.asarray(x).dtype.itemsize for x in _floats(tuple(args))]
+    require_function("check_grads", f)
+    if not isinstance(args, (tuple, list)):
+        raise ArgumentError(f"check_grads: expected a tuple of arguments, got {brief(args)}")
+    if not isinstance(modes, (tuple, list)) or not modes or any(m not in MODES for m in modes):
+        raise ArgumentError(f"check_grads: expected modes among {MODES}, got {brief(modes)}")
+    if not isinstance(order, int) or not 1 <= order <= MAX_ORDER:
+        raise ArgumentError(f"check_grads: expected an order in 1..{MAX_ORDER}, got {brief(order)}")
+    for name, number in (("eps", eps), ("rtol", rtol), ("atol", atol)):
+        if number is not None and not (isinstance(number, (int, float)) and 0 < number < 1e30):
+            raise ArgumentError(
+                f"check_grads: expected {name} as a number > 0, got {brief(number)}"
+            )
+    sizes = [leaf_type(x).dtype.itemsize for x in _floats(tuple(args))]
     if not sizes:
         raise ArgumentError("check_grads: expected an argument with a float leaf, got none")
     default_rtol, default_atol = TOLERANCES[min(sizes)]
@@ -75,6 +86,8 @@ def _check_order(check: _Check, f: Function, args: tuple[Any, ...], order: int, 
     """
     direction = _random_like(check.rng, args)
     expected = _differences(check, f, args, direction)
+    if not expected:
+        raise ArgumentError("check_grads: expected a function with a float output, got none")
     if "fwd" in check.modes:
         got = [np.asarray(x) for x in _floats(_push(f, direction)(*args))]
         for i, (a, b) in enumerate(zip(got, expected, strict=True)):

@@ -68,5 +68,5 @@ def _renumbered(statement: Statement, shift: int) -> Statement:
         return replace(statement, check=statement.check + shift)
     if nested(statement):
         body = tuple(_renumbered(s, shift) for s in nested(statement))
-        return replace(statement, body=body)  # type: ignore[call-arg]
+        return replace(statement, body=body)  # type: ignore[call-arg, arg-type]
     return statement

@@ -367,7 +367,7 @@ def test_nan_and_infinity_reach_only_their_own_results() -> None:
         assert np.array_equal(c[0], expected, equal_nan=True)
 
 
-def test_infinite_scratch_contents_do_not_reach_results() -> None:
+def test_nan_in_scratch_memory_does_not_reach_results() -> None:
     rng = np.random.default_rng(SEED)
     case = matrices("f64", 13, 21, 300, "b", rng)
     for c in run_cases([case])[0]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from irgrad.tools.bench import (
     worker,
     works,
 )
+from irgrad.tools.bench.rounds import Clock
 from irgrad.tools.files import read_arrays, write_arrays
 
 TINY = [replace(work, shape=(8, 16)) for work in works.all_works().values()]
@@ -66,9 +68,11 @@ class Fake:
         self.closed = True
 
 
-def run_fakes(*fakes: Fake, rounds: int = 3) -> peers.PeerReport:
+def run_fakes(*fakes: Fake) -> peers.PeerReport:
     by_name = {fake.name: fake for fake in fakes}
-    report = peers.run_peers(TINY[:1], list(by_name), by_name.__getitem__, rounds=rounds, calls=2)
+    report = peers.run_peers(
+        TINY[:1], list(by_name), by_name.__getitem__, rounds=3, calls=2, clock=Clock.cpu
+    )
     assert all(fake.closed for fake in fakes)
     return report
 
@@ -90,6 +94,7 @@ def test_rounds_rotate() -> None:
 def test_ratios_are_taken_round_by_round() -> None:
     found = rounds.compare_rounds([1.0, 10.0, 3.0], [2.0, 20.0, 2.0])
     assert found.ratio == 0.5
+    assert found.best == 0.5
     assert found.won == 2
 
 
@@ -109,7 +114,7 @@ def test_a_result_is_dropped_before_the_next_call() -> None:
         most.append(len(alive))
         return Result()
 
-    assert rounds.time_calls(call, 5) >= 0
+    assert rounds.time_calls(call, 5, Clock.wall) >= 0
     assert most == [0] * 6
 
 
@@ -129,7 +134,7 @@ def test_peers_are_compared() -> None:
     assert report.versions == {"irgrad": "1.0", "jax": "1.0"}
     ours, theirs = peers.peer_rows(report)
     assert ours[:4] == ("gelu", "irgrad", "3000.00", "1000.00 - 4000.00")
-    assert theirs[4:6] == ("1.50", "1 of 3")
+    assert theirs[4:7] == ("1.50", "0.50", "1 of 3")
     data = peers.peer_json(report)
     assert data["works"]["gelu"]["jax"]["seconds"] == [2.0, 2.0, 2.0]
     assert data["works"]["gelu"]["jax"]["ratio"] == 1.5
@@ -181,7 +186,7 @@ def test_the_worker_answers(tmp_path: Path) -> None:
     requests = [
         {"do": "versions"},
         {"do": "prepare", "work": "softmax", "inputs": inputs, "results": results},
-        {"do": "round", "calls": 3},
+        {"do": "round", "calls": 3, "clock": "wall"},
         {"do": "prepare", "work": "nosuch", "inputs": inputs, "results": results},
     ]
     answers = io.StringIO()
@@ -273,18 +278,26 @@ def test_matmul_summary() -> None:
         matmul.Product("f32", "TT", 65, [4.0], [2.0]),
     ]
     assert matmul.matmul_summary(products) == [
-        "f32: geometric mean of irgrad / numpy 1.00, worst 2.00 (TT 65)"
+        "f32: geometric mean of irgrad / numpy 1.00, worst 2.00 (TT 65); by minima 1.00, worst "
+        "2.00 (TT 65)"
     ]
 
 
-def test_bench_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bench_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "CALLS", 3)
+    path = tmp_path / "out.json"
+    text = run_well("bench", "calls", "--rounds", "2", "--clock", "cpu", "--json", str(path))
+    assert "2 rounds of 3 calls, cpu time" in text
+    costs = json.loads(path.read_text())["calls"]
+    assert [cost["name"] for cost in costs] == ["jit: two arrays in, one out", "bind", "bind"]
+    assert all(len(cost["call"]) == len(cost["of_unit"]) == 2 for cost in costs)
 
-    costs = calls.run_calls(rounds=2, calls=3)
-    assert [len(c.ours) for c in costs] == [2, 2, 2]
-    assert all(c.ratio > 0 for c in costs)
-    rows = calls.call_rows(costs)
-    assert len(rows[0]) == len(calls.COLUMNS)
-    assert len(calls.call_json(costs)["calls"]) == 3
+
+def test_clocks() -> None:
+    wall, cpu = Clock.wall.read(), Clock.cpu.read()
+    time.sleep(0.05)
+    assert Clock.wall.read() - wall >= 0.05
+    assert Clock.cpu.read() - cpu < 0.05
 
 
 def test_bench_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

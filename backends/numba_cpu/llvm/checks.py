@@ -24,7 +24,6 @@ from irgrad.backends.numba_cpu.llvm.vectors import (
     mask_bits,
 )
 
-CONTEXT_BYTES = 40
 CONTEXT = ir.LiteralStructType([I64, I64, I64, POINTER, POINTER])
 RECORD = "irg_record_failure"
 

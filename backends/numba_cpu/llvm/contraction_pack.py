@@ -133,7 +133,7 @@ def pack_function(
     tabled = [name in tables for name in maps]
 
     def emit(builder: ir.IRBuilder, values: list[ir.Value]) -> None:
-        fields, workspace, source, *numbers = values
+        fields, workspace, source, first, total, last, k, k_count = values
         k_map, index_map, place = (
             builder.load(advance(builder, fields, LAYOUT.index(name)))
             for name in ("k_map", "index_map", "place")
@@ -147,7 +147,11 @@ def pack_function(
             side,
             source,
             advance(builder, workspace, place),
-            *numbers,
+            first,
+            total,
+            last,
+            k,
+            k_count,
             as_offsets(builder, workspace, k_map, tabled[0]),
             integer(item) if layout == "copy" else offsets,
         )

@@ -17,7 +17,7 @@ from irgrad.backends.numba_cpu.llvm.contraction_plan import (
     packed_row,
 )
 
-LAYOUT = ("k_map", "index_map", "place", "columns")
+LAYOUT = ("k_map", "index_map", "place")
 
 
 class Parameters(NamedTuple):
@@ -62,11 +62,9 @@ class Parameters(NamedTuple):
     a_k_map: int
     a_m_map: int
     a_place: int
-    a_columns: int
     b_k_map: int
     b_n_map: int
     b_place: int
-    b_columns: int
     c_m_map: int
     c_n_map: int
 
@@ -121,11 +119,9 @@ def make_parameters(plan: Plan, scratch: Scratch) -> Parameters:
         a_k_map=describe("a_k"),
         a_m_map=describe("a_m"),
         a_place=scratch.a,
-        a_columns=plan.rows,
         b_k_map=describe("b_k"),
         b_n_map=describe("b_n"),
         b_place=scratch.b,
-        b_columns=plan.columns,
         c_m_map=describe("c_m"),
         c_n_map=describe("c_n"),
     )

@@ -14,6 +14,7 @@ _ALIGNMENT = 64
 _CACHE_WAY_BYTES = 4096
 _B_BLOCK_BYTES = {64: 1 << 20, 32: 1 << 18, 16: 1 << 18}
 _BUFFER_BYTES = 1 << 20
+_BUFFER_TILE_BYTES = 1 << 14
 _GROUP_BYTES = 512
 _TILE_OVERHEAD = 30.0
 _LATENCY = 4.0
@@ -336,7 +337,7 @@ def make_plan(spec: ContractionSpec, vector_bytes: int, epilogue: bool) -> Plan:
     buffered = epilogue or k == 0 or not (c_m.linear and c_n.is_unit())
     block_tiles = max(1, _B_BLOCK_BYTES[vector_bytes] // (depth * columns * item))
     if buffered:
-        block_tiles = min(block_tiles, max(1, (1 << 14) // (rows * columns * item)))
+        block_tiles = min(block_tiles, max(1, _BUFFER_TILE_BYTES // (rows * columns * item)))
     block_tiles = max(1, min(block_tiles, n // columns))
     width = -(-(block_tiles * columns + n % columns) // lanes) * lanes
     if _aliases(width, rows, item):

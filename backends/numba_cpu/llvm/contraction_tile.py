@@ -79,8 +79,8 @@ def micro_kernel(module: ir.Module, tile: MicroTile) -> ir.Function:
         parameters, a, b, c, c_row, k, shape = values
         bits = builder.load(advance(builder, shape, 1)) if tile.masked else None
         masks = [_part_mask(builder, part, bits) for part in tile.parts]
-        strides = (read(builder, parameters, name) for name in ("a_row", "a_step"))
-        frame = _Frame(builder, tile, masks, *strides, builder.load(shape))
+        a_row, a_step = (read(builder, parameters, name) for name in ("a_row", "a_step"))
+        frame = _Frame(builder, tile, masks, a_row, a_step, builder.load(shape))
         _store_sums(frame, c, c_row, _sums(frame, a, b, k))
 
     return internal_function(module, tile.name, KERNEL_ARGUMENTS, emit)

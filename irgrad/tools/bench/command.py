@@ -19,10 +19,11 @@ from . import matmul as matmul_bench
 from . import peers as peer_bench
 from . import start as start_bench
 from .process import Process, measuring_core, processor
+from .rounds import Clock
 from .worker import PEERS
 from .works import all_works, find_works
 
-WIDTH = 110
+WIDTH = 124
 HELP = "Measure irgrad beside other libraries, in interleaved rounds on one core."
 PEERS_HELP = """Time the same functions in irgrad, JAX and PyTorch.
 
@@ -32,8 +33,8 @@ Example:
 
     irgrad bench peers --work softmax --rounds 5
 
-Every library runs in a process of its own on the same core with one thread, and all have a turn in
-each round. Results are checked against float64. `irgrad / it` is the median of the ratios by round:
+For each work every library runs in a process of its own, on the same core with one thread, and all
+have a turn in each round. Results are checked against float64. `irgrad / it` is the median of the ratios by round:
 below 1, irgrad is faster. Libraries that are not installed are listed as missing.
 """
 MATMUL_HELP = """Time products of square matrices beside NumPy's, on one thread.
@@ -68,6 +69,14 @@ JsonOption = Annotated[
         "--json", metavar="FILE", help="Also write all measurements to a file.", show_default=False
     ),
 ]
+ClockOption = Annotated[
+    Clock,
+    typer.Option(
+        "--clock",
+        help="wall: time that passes. cpu: time that the processor works for the contender: "
+        "steadier on a machine that others use.",
+    ),
+]
 RoundsOption = Annotated[int, typer.Option("--rounds", min=1, help="How many rounds.")]
 
 
@@ -100,6 +109,7 @@ def peers(
     calls: Annotated[
         int, typer.Option("--calls", min=1, help="Calls of which a round is the median.")
     ] = 5,
+    clock: ClockOption = Clock.wall,
     json_file: JsonOption = None,
     verbose: VerboseOption = False,
 ) -> None:
@@ -110,13 +120,13 @@ def peers(
         names = [peer_bench.OURS, *find_peers(peer)]
         core = measuring_core()
         report = peer_bench.run_peers(
-            works, names, lambda name: Process(name, core), rounds=rounds, calls=calls
+            works, names, lambda name: Process(name, core), rounds=rounds, calls=calls, clock=clock
         )
         _print_table("peers", peer_bench.COLUMNS, peer_bench.peer_rows(report))
         for one in works:
             typer.echo(f"{one.name}: {one.what}, {one.shape[0]}x{one.shape[1]} float32")
         listed = ", ".join(f"{k} {v}" for k, v in report.versions.items())
-        typer.echo(f"{rounds} rounds on core {core} of {processor()}; {listed}")
+        typer.echo(f"{rounds} rounds, {clock} time, core {core} of {processor()}; {listed}")
         for name, why in report.missing.items():
             typer.echo(f"missing: {name} ({why})")
         _write_json(json_file, peer_bench.peer_json(report))
@@ -142,6 +152,7 @@ def matmul(
         typer.Option("--dtype", help="f32 or f64; both by default.", show_default=False),
     ] = None,
     rounds: RoundsOption = 9,
+    clock: ClockOption = Clock.wall,
     json_file: JsonOption = None,
     verbose: VerboseOption = False,
 ) -> None:
@@ -149,24 +160,27 @@ def matmul(
     with reported(verbose):
         _check_json(json_file)
         products = matmul_bench.run_matmul(
-            size or matmul_bench.SIZES, dtype or matmul_bench.DTYPES, rounds
+            size or matmul_bench.SIZES, dtype or matmul_bench.DTYPES, rounds, clock
         )
         _print_table("matmul", matmul_bench.COLUMNS, matmul_bench.matmul_rows(products))
         for line in matmul_bench.matmul_summary(products):
             typer.echo(line)
-        typer.echo(f"{rounds} rounds on {processor()}; NumPy {version('numpy')}")
+        typer.echo(f"{rounds} rounds, {clock} time, {processor()}; NumPy {version('numpy')}")
         _write_json(json_file, matmul_bench.matmul_json(products))
 
 
 def calls(
-    rounds: RoundsOption = 25, json_file: JsonOption = None, verbose: VerboseOption = False
+    rounds: RoundsOption = 25,
+    clock: ClockOption = Clock.wall,
+    json_file: JsonOption = None,
+    verbose: VerboseOption = False,
 ) -> None:
     """Run the calls and print a table."""
     with reported(verbose):
         _check_json(json_file)
-        costs = call_bench.run_calls(rounds)
+        costs = call_bench.run_calls(rounds, call_bench.CALLS, clock)
         _print_table("calls", call_bench.COLUMNS, call_bench.call_rows(costs))
-        typer.echo(f"{rounds} rounds of {call_bench.CALLS} calls on {processor()}")
+        typer.echo(f"{rounds} rounds of {call_bench.CALLS} calls, {clock} time, {processor()}")
         _write_json(json_file, call_bench.call_json(costs))
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from ...errors import BackendError, CheckError
 from ..files import read_arrays, write_arrays
-from .rounds import compare_rounds, interleave
+from .rounds import Clock, compare_rounds, interleave
 from .works import Work, largest_error
 
 OURS = "irgrad"
@@ -52,6 +52,15 @@ class PeerReport:
     timings: dict[str, dict[str, Timing]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Turns:
+    """How often and by what clock contenders are timed; see `run_peers`."""
+
+    rounds: int
+    calls: int
+    clock: Clock
+
+
 def run_peers(
     works: Sequence[Work],
     names: Sequence[str],
@@ -59,47 +68,35 @@ def run_peers(
     *,
     rounds: int,
     calls: int,
+    clock: Clock,
 ) -> PeerReport:
     """Time works in all contenders that can be started.
 
-    names: of the contenders; `start` makes one. rounds: in each of which a contender is timed by
-    the median of `calls` calls.
+    names: of the contenders; `start` makes one, anew for each work, as the memory that earlier works
+    leave behind changes what fresh results cost. rounds: in each of which a contender is timed by
+    the median of `calls` calls by `clock`.
     Raises CheckError where irgrad's own results are wrong, BackendError where irgrad itself fails.
     """
     report = PeerReport()
-    running: dict[str, Contender] = {}
-    try:
-        for name in names:
-            running[name] = start(name)
-            try:
-                report.versions.update(running[name].ask(do="versions")["versions"])
-            except BackendError as error:
-                _give_up(running, name, error, report, name)
-        for work in works:
-            report.timings[work.name] = _time_work(work, running, report, rounds, calls)
-    finally:
-        for contender in running.values():
-            contender.close()
+    turns = _Turns(rounds, calls, clock)
+    for work in works:
+        running: dict[str, Contender] = {}
+        try:
+            for name in names:
+                if name not in report.missing:
+                    running[name] = start(name)
+            report.timings[work.name] = _time_work(work, running, report, turns)
+        finally:
+            for contender in running.values():
+                contender.close()
     return report
-
-
-def _give_up(
-    running: dict[str, Contender], name: str, error: BackendError, report: PeerReport, label: str
-) -> None:
-    """Note why a contender is missing; irgrad itself must not be."""
-    if name == OURS:
-        raise error
-    report.missing[label] = str(error).partition(": ")[2]
-    if label == name:
-        running.pop(name).close()
 
 
 def _time_work(
     work: Work,
     running: dict[str, Contender],
     report: PeerReport,
-    rounds: int,
-    calls: int,
+    turns: _Turns,
 ) -> dict[str, Timing]:
     inputs = work.inputs(work.shape)
     expected = work.reference([array.astype("float64") for array in inputs])
@@ -108,14 +105,17 @@ def _time_work(
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "inputs.npz")
         write_arrays(path, {str(i): array for i, array in enumerate(inputs)})
-        for name in list(running):
+        for name, contender in running.items():
             results = os.path.join(folder, f"{name}.npz")
+            label = name
             try:
-                answer = running[name].ask(
-                    do="prepare", work=work.name, inputs=path, results=results
-                )
+                report.versions.update(contender.ask(do="versions")["versions"])
+                label = f"{name} ({work.name})"
+                answer = contender.ask(do="prepare", work=work.name, inputs=path, results=results)
             except BackendError as error:
-                _give_up(running, name, error, report, f"{name} ({work.name})")
+                if name == OURS:
+                    raise
+                report.missing[label] = str(error).partition(": ")[2]
                 continue
             first[name] = answer["seconds"]
             errors[name] = largest_error(list(read_arrays(results).values()), expected)
@@ -124,19 +124,20 @@ def _time_work(
             f"{work.name}: expected results within {TOLERANCE:g} of float64, got an error of "
             f"{errors[OURS]:.2g}"
         )
-    contenders = {name: _round(running[name], calls) for name in first}
-    found = interleave(contenders, rounds)
+    contenders = {name: _round(running[name], turns) for name in first}
+    found = interleave(contenders, turns.rounds)
     return {name: Timing(found[name], first[name], errors[name]) for name in first}
 
 
-def _round(contender: Contender, calls: int) -> Callable[[], float]:
-    return lambda: contender.ask(do="round", calls=calls)["seconds"]
+def _round(contender: Contender, turns: _Turns) -> Callable[[], float]:
+    request = {"do": "round", "calls": turns.calls, "clock": turns.clock.value}
+    return lambda: contender.ask(**request)["seconds"]
 
 
 # -- the report ------------------------------------------------------------------------------------
 
-COLUMNS = ("work", "by", "median ms", "min - max", "irgrad / it", "irgrad won", "first call s",
-           "error")
+COLUMNS = ("work", "by", "median ms", "min - max", "irgrad / it", "by minima", "irgrad won",
+           "first call s", "error")
 
 
 def peer_rows(report: PeerReport) -> list[tuple[str, ...]]:
@@ -145,14 +146,15 @@ def peer_rows(report: PeerReport) -> list[tuple[str, ...]]:
     for work, timings in report.timings.items():
         for name, timing in timings.items():
             ms = [second * 1e3 for second in timing.seconds]
-            ratio, won = "", ""
+            ratio, best, won = "", "", ""
             if name != OURS and OURS in timings:
                 found = compare_rounds(timings[OURS].seconds, timing.seconds)
-                ratio, won = f"{found.ratio:.2f}", f"{found.won} of {len(ms)}"
+                ratio, best = f"{found.ratio:.2f}", f"{found.best:.2f}"
+                won = f"{found.won} of {len(ms)}"
             error = f"{timing.error:.1e}" + (" (wrong)" if timing.error > TOLERANCE else "")
             rows.append(
                 (work, name, f"{statistics.median(ms):.2f}", f"{min(ms):.2f} - {max(ms):.2f}",
-                 ratio, won, f"{timing.first:.2f}", error)
+                 ratio, best, won, f"{timing.first:.2f}", error)
             )  # fmt: skip
     return rows
 
@@ -167,6 +169,6 @@ def peer_json(report: PeerReport) -> dict[str, Any]:
                      "median": statistics.median(timing.seconds)}
             if name != OURS and OURS in timings:
                 found = compare_rounds(timings[OURS].seconds, timing.seconds)
-                entry |= {"ratio": found.ratio, "won": found.won}
+                entry |= {"ratio": found.ratio, "best": found.best, "won": found.won}
             works[work][name] = entry
     return {"versions": report.versions, "missing": report.missing, "works": works}

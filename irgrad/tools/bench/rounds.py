@@ -7,18 +7,33 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
+
+
+class Clock(StrEnum):
+    """What is counted: time that passes, or time that a processor works for this process, which
+    leaves out what other programs take on a shared machine."""
+
+    wall = "wall"
+    cpu = "cpu"
+
+    @property
+    def read(self) -> Callable[[], float]:
+        """The function that gives the time in seconds."""
+        return time.perf_counter if self is Clock.wall else time.process_time
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Rounds of one contender beside those of another, by round.
 
-    ratio: the median over the rounds of ours / theirs, so below 1 ours is faster. won: rounds in
-    which ours was.
+    ratio: the median over the rounds of ours / theirs, so below 1 ours is faster. best: that of our
+    shortest round to their shortest. won: rounds in which ours was faster.
     """
 
     ratio: float
+    best: float
     won: int
 
 
@@ -38,32 +53,34 @@ def interleave(
 def compare_rounds(ours: Sequence[float], theirs: Sequence[float]) -> Comparison:
     """Compare times round by round."""
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    return Comparison(statistics.median(ratios), sum(ratio < 1 for ratio in ratios))
+    won = sum(ratio < 1 for ratio in ratios)
+    return Comparison(statistics.median(ratios), min(ours) / min(theirs), won)
 
 
-def time_calls(call: Callable[[], Any], calls: int) -> float:
+def time_calls(call: Callable[[], Any], calls: int, clock: Clock) -> float:
     """The median seconds of a call, after one that is not counted.
 
     Each result is dropped before the next call, outside of the time: a library whose results pile
     up would pay for fresh memory in every call.
     """
     seconds: list[float] = []
+    read = clock.read
     held = [call()]
     for _ in range(calls):
         held.clear()
-        begin = time.perf_counter()
+        begin = read()
         held.append(call())
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(read() - begin)
     return statistics.median(seconds)
 
 
-def time_batch(call: Callable[[], Any], calls: int) -> float:
+def time_batch(call: Callable[[], Any], calls: int, clock: Clock) -> float:
     """Seconds a call, over a batch of calls that are too short to be timed one by one."""
-    repeats = range(calls)
-    begin = time.perf_counter()
+    repeats, read = range(calls), clock.read
+    begin = read()
     for _ in repeats:
         call()
-    return (time.perf_counter() - begin) / calls
+    return (read() - begin) / calls
 
 
 def geometric_mean(values: Sequence[float]) -> float:

@@ -3,7 +3,7 @@
     {"do": "versions"}                                 -> {"versions": {...}}
     {"do": "prepare", "work": NAME, "inputs": NPZ,
      "results": NPZ}                                   -> {"seconds": first call}
-    {"do": "round", "calls": N}                        -> {"seconds": median of a call}
+    {"do": "round", "calls": N, "clock": "wall"}       -> {"seconds": median of a call}
 
 An answer {"error": TEXT} says why a request could not be met. The end of the input ends it.
 """
@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any, TextIO
 
 from ..files import read_arrays, write_arrays
-from .rounds import time_calls
+from .rounds import Clock, time_calls
 
 WARM_UP = 2  # calls before the first round, beside the first one
 PEERS = {
@@ -44,7 +44,7 @@ class Worker:
             return {"versions": self.peer.versions()}
         if request["do"] == "prepare":
             return self.prepare(request["work"], request["inputs"], request["results"])
-        return {"seconds": time_calls(self.call, request["calls"])}
+        return {"seconds": time_calls(self.call, request["calls"], Clock(request["clock"]))}
 
     def prepare(self, work: str, inputs: str, results: str) -> dict[str, Any]:
         """Make the call of a work, run it once for its results, and warm up."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ArgumentError, ShapeError, TraceError
+from ...errors import ArgumentError, LimitError, ShapeError, TraceError
 from ...ir.dims import Dim, Size, divide_exact, lower_bound, product
 from ...ir.types import BOOL, TensorType
 from ...ops import movement as ir
@@ -19,6 +19,8 @@ from ..dispatch import traced
 from ..indexing import getitem as index_value
 from ..tracer import Tracer
 from .operands import as_axes, as_axis, as_static_int, broadcast_shapes, spread
+
+MAX_PARTS = 2**16  # of one array, each a value of the graph
 
 
 def _one(
@@ -292,6 +294,8 @@ def _cuts(size: Size, sections: Any, function: str, equal: bool) -> list[Size]:
     count = as_static_int(function, "the number of parts", sections)
     if count < 1:
         raise ArgumentError(f"{function}: expected 1 part or more, got {count}")
+    if count > MAX_PARTS:
+        raise LimitError(f"{function}: expected at most {MAX_PARTS} parts, got {count}")
     share = divide_exact(size, count)
     if share is not None:
         return [share * i for i in range(count + 1)]
@@ -355,7 +359,7 @@ def _pad_widths(t: Trace, pad_width: Any, rank: int) -> list[tuple[Size, Size]]:
         widths = pad_width.tolist() if isinstance(pad_width, np.ndarray) else pad_width
         if not isinstance(widths, (list, tuple)):
             widths = [(widths, widths)]
-        elif not isinstance(widths[0], (list, tuple)):
+        elif widths and not isinstance(widths[0], (list, tuple)):
             widths = [tuple(widths) * 2 if len(widths) == 1 else tuple(widths)]
         spelled = list(widths) * rank if len(widths) == 1 else list(widths)
     if len(spelled) != rank:
