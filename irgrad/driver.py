@@ -13,7 +13,7 @@ import numpy as np
 import optree
 
 from .config import Config, read_config
-from .errors import CheckError, DTypeError
+from .errors import CheckError, DTypeError, LimitError
 from .interpret import interpret
 from .ir.graph import Graph, Value
 from .ir.printer import canonical_text
@@ -56,6 +56,7 @@ def compile_graph(
         graph.signature = replace(graph.signature, donated=frozenset(donate))
     _check_strict(graph, options)
     verify(graph, "traced")
+    _check_sizes(graph)
     backend = find_backend(target)
     config = read_config()
     clock = _Clock(dict(seconds or {}))
@@ -199,6 +200,15 @@ def _check_strict(graph: Graph, options: Options) -> None:
             f"{graph.name}: expected no widened float array (strict=True), got "
             f"{len(graph.widenings)}: {graph.widenings[0]}"
         )
+
+
+def _check_sizes(graph: Graph) -> None:
+    """Raise LimitError for an input or output larger than any array."""
+    for value in (*map(Value, graph.inputs), *graph.outputs):
+        type_ = graph.type(value)
+        size = type_.size
+        if isinstance(size, int) and size * type_.dtype.itemsize > sys.maxsize:
+            raise LimitError(f"{graph.name}: expected arrays of fewer than 2**63 bytes, got {type_}")
 
 
 # -- check="all" -----------------------------------------------------------------------------------

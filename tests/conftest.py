@@ -1,14 +1,24 @@
-"""Counts what the whole run compiles, prints it, and holds it to a limit."""
+"""Counts what the whole run compiles, prints it, and holds it to a limit.
+
+Tests of derivatives and of the traced NumPy call transforms on arrays hundreds of times. There the
+graphs are run by the interpreter, the oracle; that kernels equal it is tested elsewhere.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from unittest import mock
 
 import llvmlite.binding as llvm
+import numpy as np
 import pytest
 
+import irgrad.differentiation
+from irgrad.interpret import interpret
+from irgrad.ir import Graph
+
 MAX_COMPILES = 400
+INTERPRETED = frozenset({"autodiff", "numpy"})
 COMPILES = pytest.StashKey[int]()
 
 
@@ -26,6 +36,18 @@ def _count_compiles(request: pytest.FixtureRequest) -> Iterator[None]:
     with mock.patch.object(llvm.TargetMachine, "emit_object", counted):
         yield
     assert stash[COMPILES] <= MAX_COMPILES, f"{stash[COMPILES]} compiles, limit {MAX_COMPILES}"
+
+
+def _interpreted(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [np.array(result) for result in interpret(graph, arrays)]
+
+
+@pytest.fixture(autouse=True)
+def _derivatives_by_the_interpreter(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if request.path.parent.name in INTERPRETED:
+        monkeypatch.setattr(irgrad.differentiation, "_execute", _interpreted)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -11,11 +11,12 @@ from ..kernel.ir import Affine, affine
 @dataclass(frozen=True, slots=True)
 class LoopAxis:
     """A loop index that stands for a run of axes; `inner` is the last of them, whose stride an
-    access has for the whole run."""
+    access has for the whole run, times `scale` where the index counts blocks of the run."""
 
     index: str
     extent: int
     inner: int
+    scale: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,14 @@ class IndexSpace:
         rows: False for an access from outside of the inner loops, whose inner strides are ignored.
         """
         axes = self.outer + self.inner if rows else self.outer
-        return affine(offset, {a.index: strides[a.inner] for a in axes if a.inner < len(strides)})
+        walked = (a for a in axes if a.inner < len(strides))
+        return affine(offset, {a.index: strides[a.inner] * a.scale for a in walked})
+
+    def blocked(self, block: int) -> IndexSpace:
+        """The same loops with the one outer axis cut into blocks of a size that divides it."""
+        (axis,) = self.outer
+        blocks = LoopAxis(f"{axis.index}b", axis.extent // block, axis.inner, block)
+        return IndexSpace((blocks, LoopAxis(axis.index, block, axis.inner)), self.inner)
 
 
 def index_space(

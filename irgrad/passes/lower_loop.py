@@ -37,6 +37,7 @@ from .views import GENERATORS, VIEW_OPS, View, contiguous_strides
 
 RECOMPUTE_FLOPS = 8  # a later stage computes a chain of at most this cost again
 ROW_BUFFER_BYTES = 1 << 18
+MIN_BLOCK = 8  # outer points that are summed apart, at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,11 @@ class LoopLowering:
         self.buffer_of = {k: f"a{i}" for i, k in enumerate(region.inputs)}
         self.result_of = {v.node: f"r{i}" for i, v in enumerate(region.outputs)}
         self.locals: dict[str, Buffer] = {}
+        self.accumulated = [k for k in self.members if self.sites[k].combine in ("line", "point")]
         self.space = self._space()
+        self.block = self._block()
+        if self.block:
+            self.space = self.space.blocked(self.block)
         self.names = Names()
         self.top, self.row, self.inner = Scope(), Scope(), Scope()
         self.row_value: dict[int, str] = {}
@@ -226,17 +231,18 @@ class LoopLowering:
 
     def kernel(self) -> Kernel:
         """The kernel: initial values of what is accumulated, then the loops."""
-        for key in self.members:
-            if self.sites[key].combine in ("line", "point"):
-                self._initialise(key)
+        for key in self.accumulated:
+            empty = 0 in self._iteration(key)
+            self.top.statements.append(self._initialised(key, self.result_of[key], empty))
         for stage in range(self._stages()):
             self.stage = stage
             self._row_members()
             self._stage_loop()
         body: tuple[Statement, ...] = tuple(self.row.statements)
-        parallel = not any(s.combine in ("line", "point") for s in self.sites.values())
         for axis in reversed(self.space.outer):
-            body = (For(axis.index, axis.extent, body, parallel),)
+            body = (For(axis.index, axis.extent, body, not self.accumulated),)
+            if self.block and axis is self.space.outer[-1]:
+                body = self._block_body(body)
         return Kernel(
             self.name,
             self._buffers(),
@@ -248,8 +254,7 @@ class LoopLowering:
     def _buffers(self) -> tuple[Buffer, ...]:
         region = self.region
         read = [self._buffer(self.buffer_of[k], Value(k), "read") for k in region.inputs]
-        accumulated = {k for k in self.members if self.sites[k].combine in ("line", "point")}
-        again = accumulated | set(self.kept)
+        again = set(self.accumulated) | set(self.kept)
         results = [
             self._buffer(self.result_of[v.node], v, "update" if v.node in again else "write")
             for v in region.outputs
@@ -275,25 +280,55 @@ class LoopLowering:
 
     # -- accumulated results ---------------------------------------------------------------------
 
-    def _initialise(self, key: int) -> None:
-        """Set an accumulated result to the identity of its reduction before the loops."""
+    def _block(self) -> int:
+        """How many outer points are summed apart before they join the result, 0 for all.
+
+        Summing n terms in blocks of b leaves errors that grow with b + n/b in place of n.
+        """
+        floats = any(self.region.type(Value(k)).dtype.is_float for k in self.accumulated)
+        if not floats or len(self.space.outer) != 1:
+            return 0
+        outer = range(len(self.domain) - self.rows)
+        if any(self.sites[key].strides[axis] for key in self.accumulated for axis in outer):
+            return 0
+        extent = self.space.outer[0].extent
+        blocks = [b for b in range(MIN_BLOCK, extent // 2 + 1) if extent % b == 0]
+        return min(blocks, key=lambda b: b + extent // b, default=0)
+
+    def _initialised(self, key: int, buffer: str, empty: bool = False) -> For:
+        """A loop that sets an accumulated result, or its block's, to what it starts from."""
         type_ = self.region.type(Value(key))
-        kind = _kind(self.region[key].op)
         scope = Scope()
-        start = start_value(kind, type_.dtype, 0 in self._iteration(key))
+        start = start_value(_kind(self.region[key].op), type_.dtype, empty)
         value = constant(scope, self.names, start, type_.dtype)
-        size = math.prod(self._shape(Value(key)))
-        index = f"z{len(self.top.statements)}"
-        at = Affine(0, ((index, 1),))
-        scope.statements.append(Store(self.result_of[key], at, value))
-        self.top.statements.append(For(index, size, tuple(scope.statements)))
+        index = f"z_{buffer}"
+        scope.statements.append(Store(buffer, Affine(0, ((index, 1),)), value))
+        return For(index, math.prod(self._shape(Value(key))), tuple(scope.statements))
+
+    def _block_body(self, body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+        """The loops over one block: its own sums from their start, then added to the results."""
+        first: list[Statement] = []
+        last: list[Statement] = []
+        for key in self.accumulated:
+            type_ = self.region.type(Value(key))
+            size = math.prod(self._shape(Value(key)))
+            local = f"b_{self.result_of[key]}"
+            self.locals[local] = Buffer(local, type_.dtype.name, size, "local")
+            first.append(self._initialised(key, local))
+            at = Affine(0, (("z", 1),))
+            value = self.names.fresh(type_.dtype.name)
+            kind = _kind(self.region[key].op)
+            last.append(For("z", size, (
+                Load(value, local, at, type_.dtype.name),
+                Accumulate(kind, self.result_of[key], at, value),
+            )))
+        return (*first, *body, *last)
 
     def _accumulate(self, key: int, scope: Scope, value: str, rows: bool) -> None:
-        site = self.sites[key]
-        at = self.space.at(0, site.strides, rows=rows)
-        scope.statements.append(
-            Accumulate(_kind(self.region[key].op), self.result_of[key], at, value)
-        )
+        at = self.space.at(0, self.sites[key].strides, rows=rows)
+        result = self.result_of[key]
+        target = f"b_{result}" if self.block else result
+        scope.statements.append(Accumulate(_kind(self.region[key].op), target, at, value))
 
     # -- rows ------------------------------------------------------------------------------------
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dis
 import inspect
+import os
+import sys
 import types
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
@@ -22,6 +24,8 @@ from ..tracing.trees import too_deep
 MAX_LEAVES = 256  # of a container that is watched element by element
 MISSING = object()
 _IMMUTABLE = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype)
+_LIBRARY = os.path.dirname(os.__file__) + os.sep
+_INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _CODE = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, np.ufunc, type)
 
 
@@ -29,7 +33,8 @@ _CODE = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, np.ufu
 class Guards:
     """The variables of a function and of the user's functions that it calls by name.
 
-    names: (namespace, name, value) of globals; cells: (cell, name, value) of closures. Arrays,
+    names: (namespace, name, value) of globals, and of the attributes that are read from the user's
+    modules and classes; cells: (cell, name, value) of closures. Arrays,
     functions and classes have to stay the same object, numbers and strings the same value, lists,
     tuples and dicts of those the same elements. frozen: names of other objects, whose contents were
     read at the trace and are not watched. traced: whether one of the variables is a traced value of
@@ -72,7 +77,7 @@ def watch(f: Any) -> Guards:
     """The guards of a function as its variables stand now."""
     guards = Guards()
     try:
-        _Watcher(guards).visit("function", f)
+        _Watcher(guards, _top(inspect.unwrap(f))).visit("function", f)
     except RecursionError:
         raise too_deep() from None
     return guards
@@ -126,15 +131,17 @@ def _brief(value: Any) -> str:
 class _Watcher:
     """Collects guards from a function, its wrapped functions, and the functions that those read."""
 
-    def __init__(self, guards: Guards) -> None:
+    def __init__(self, guards: Guards, package: str) -> None:
+        """package: the top package of the function; other installed ones count as fixed."""
         self.guards = guards
-        self.seen: set[int] = set()
+        self.package = package
+        self.seen: dict[int, Any] = {}  # the values too: an id is only taken while they are alive
 
     def visit(self, name: str, value: Any) -> None:
         """Guard what lies behind a value that is itself guarded by its name."""
         if isinstance(value, (types.ModuleType, *_IMMUTABLE)) or id(value) in self.seen:
             return
-        self.seen.add(id(value))
+        self.seen[id(value)] = value
         if isinstance(value, (Tracer, SymbolicSize)):
             self.guards.traced |= value.context.live
         elif isinstance(value, types.FunctionType):
@@ -159,19 +166,52 @@ class _Watcher:
         self.guards.frozen.append(f"{name} ({type(value).__name__})")
 
     def _function(self, f: types.FunctionType) -> None:
+        paths = variable_paths(f.__code__)
         for name, cell in zip(f.__code__.co_freevars, f.__closure__ or ()):
             value = _contents(cell)
             self.guards.cells.append((cell, name, value))
             self.visit(name, value)
-        if is_user_file(f.__code__.co_filename):
-            for name in global_names(f.__code__):
-                value = f.__globals__.get(name, MISSING)
-                if value is MISSING or isinstance(value, types.ModuleType):
-                    continue
-                self.guards.names.append((f.__globals__, name, value))
-                self.visit(name, value)
+            self._attributes(name, value, paths.get(name, ()))
+        if self._is_own(f.__code__.co_filename, f):
+            for name, attributes in paths.items():
+                self._name(f.__globals__, name, name)
+                self._attributes(name, f.__globals__.get(name), attributes)
+            for value in (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()):
+                self.visit(f"a default of {f.__name__}", value)
         if hasattr(f, "__wrapped__"):
             self.visit(f.__name__, inspect.unwrap(f))
+
+    def _name(self, space: Mapping[str, Any], name: str, label: str) -> None:
+        """Guard what a name stands for in a namespace; modules are taken to stay."""
+        value = space.get(name, MISSING)
+        if value is not MISSING and not isinstance(value, types.ModuleType):
+            self.guards.names.append((space, name, value))
+            self.visit(label, value)
+
+    def _attributes(self, name: str, value: Any, paths: Iterable[tuple[str, ...]]) -> None:
+        """Guard what is read from a module or class of the user, as `name.a.b`."""
+        for path in paths:
+            holder, label = value, name
+            for attribute in path:
+                if not self._has_own_names(holder):
+                    break
+                label = f"{label}.{attribute}"
+                bases = getattr(holder, "__mro__", (holder,))
+                space = next((vars(x) for x in bases if attribute in vars(x)), vars(holder))
+                self._name(space, attribute, label)
+                holder = space.get(attribute)
+
+    def _has_own_names(self, value: Any) -> bool:
+        module = sys.modules.get(value.__module__) if isinstance(value, type) else value
+        return isinstance(module, types.ModuleType) and self._is_own(
+            getattr(module, "__file__", None) or "", module
+        )
+
+    def _is_own(self, file: str, value: Any) -> bool:
+        """Whether a function or module is the user's: not of the standard library, nor installed,
+        except in the package of the watched function."""
+        installed = file.startswith(_LIBRARY) or any(part in file for part in _INSTALLED)
+        return is_user_file(file) and (not installed or _top(value) == self.package)
 
     def _container(self, name: str, value: Any) -> None:
         leaves, spec = optree.tree_flatten(value)
@@ -183,16 +223,33 @@ class _Watcher:
             self.visit(f"an element of {name}", leaf)
 
 
+def _top(value: Any) -> str:
+    """The top package of a function or module."""
+    name = value.__name__ if isinstance(value, types.ModuleType) else value.__module__
+    return str(name).partition(".")[0]
+
+
 @lru_cache(maxsize=4096)
-def global_names(code: types.CodeType) -> tuple[str, ...]:
-    """The global names that a code object and the code inside of it read."""
-    return tuple(dict.fromkeys(_global_names(code)))
+def variable_paths(code: types.CodeType) -> Mapping[str, tuple[tuple[str, ...], ...]]:
+    """The variables from outside that a code object and the code inside of it read, each with the
+    chains of attributes that are read from it."""
+    found: dict[str, dict[tuple[str, ...], None]] = {}
+    for name, path in _paths(code):
+        found.setdefault(name, {}).setdefault(path)
+    return {name: tuple(paths) for name, paths in found.items()}
 
 
-def _global_names(code: types.CodeType) -> Iterator[str]:
+def _paths(code: types.CodeType) -> Iterator[tuple[str, tuple[str, ...]]]:
+    name = ""
+    path: tuple[str, ...] = ()
     for instruction in dis.get_instructions(code):
-        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-            yield instruction.argval
+        if name and instruction.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+            path = (*path, instruction.argval)
+            continue
+        if name:
+            yield name, path
+        outside = instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF")
+        name, path = (instruction.argval if outside else ""), ()
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _global_names(constant)
+            yield from _paths(constant)

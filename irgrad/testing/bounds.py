@@ -13,7 +13,7 @@ from ..ops.registry import REGISTRY
 
 PAIRS = 3  # each with noise of one sign and of the other, so that one of them crosses any threshold
 UNITS = 4.0  # rounding errors, in units in the last place, that a node may make
-MARGIN = 8.0
+MARGIN = 32.0
 MOVED = frozenset({"elementwise", "reduce", "contract"})
 SUMS = frozenset({"reduce_sum", "reduce_prod", "dot_general"})
 
@@ -21,8 +21,8 @@ SUMS = frozenset({"reduce_sum", "reduce_prod", "dot_general"})
 class _Perturbed:
     """Runs a graph with every float result moved by a few units in the last place.
 
-    The operands of sums and products along axes are moved too, once for each such reader: that is
-    the backward error of adding up in another order, which cancellation makes visible.
+    A sum is moved by units of the sum of its terms' magnitudes: that is what adding up in another
+    order and precision changes, which cancellation makes visible.
     """
 
     def __init__(self, seed: int, sign: float, dims: Mapping[str, int]) -> None:
@@ -42,43 +42,49 @@ class _Perturbed:
 
     def _evaluate(self, node: Node, operands: list[np.ndarray]) -> list[np.ndarray]:
         record, attrs = REGISTRY[node.op], dict(node.attributes)
-        if node.op not in SUMS:
-            results = [np.asarray(r) for r in record.evaluate(operands, attrs, self)]
-            return [self._move(r) for r in results] if record.family in MOVED else results
-        moved = [self._move(x) for x in operands]
-        (result,) = record.evaluate(moved, attrs, self)
-        unclear = _depends_on_order(node.op, attrs, moved)
-        if unclear is None:
-            return [self._move(np.asarray(result))]
-        return [np.where(unclear, result.dtype.type(np.nan), self._move(np.asarray(result)))]
+        results = [np.asarray(r) for r in record.evaluate(operands, attrs, self)]
+        if node.op in SUMS and results[0].dtype.kind == "f":
+            return [self._move_sum(results[0], *_magnitude(node.op, attrs, operands))]
+        return [self._move(r) for r in results] if record.family in MOVED else results
+
+    def _direction(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Numbers from -1 to 1, none of them near 0."""
+        side = np.where(self.rng.random(shape) < 0.5, -self.sign, self.sign)
+        return np.asarray(side * self.rng.uniform(0.5, 1, shape))
 
     def _move(self, array: np.ndarray) -> np.ndarray:
         if array.dtype.kind != "f":
             return array
-        unit = np.finfo(array.dtype).eps * UNITS
-        direction = self.sign * self.rng.uniform(-1, 1, array.shape)
-        zero_sign = np.where(direction < 0, -1.0, 1.0)
-        factor = np.where(array == 0, zero_sign, 1 + direction * unit)
-        return np.asarray((array.astype(np.float64) * factor).astype(array.dtype))
+        direction = self._direction(array.shape)
+        zero = np.where(direction < 0, -0.0, 0.0)
+        moved = array + direction * UNITS * _spacing(array)
+        return np.asarray(np.where(array == 0, zero, moved).astype(array.dtype))
+
+    def _move_sum(self, array: np.ndarray, size: np.ndarray, unclear: np.ndarray) -> np.ndarray:
+        moved = array + self._direction(array.shape) * _unit(array) * UNITS * size
+        moved = np.where(size == 0, self._move(array), moved)
+        return np.asarray(np.where(unclear, np.nan, moved).astype(array.dtype))
 
 
-def _depends_on_order(
+def _magnitude(
     op: str, attrs: Mapping[str, Any], operands: Sequence[np.ndarray]
-) -> np.ndarray | None:
-    """Where finite operands have partial results that may overflow or vanish; None for integers."""
-    (dtype,) = {x.dtype for x in operands}
-    if dtype.kind != "f":
-        return None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The sum of the magnitudes of what is added up, and where a partial result of finite operands
+    may overflow or vanish. Of a product: its size times the number of factors."""
     sizes = [np.abs(np.where(np.isfinite(x), x, 0)).astype(np.float64) for x in operands]
-    largest, smallest = float(np.finfo(dtype).max) / 2, float(np.finfo(dtype).tiny)
+    limits = np.finfo(operands[0].dtype)
+    largest, smallest = float(limits.max) / 2, float(limits.tiny)
     if op == "reduce_prod":
-        high = np.prod(np.maximum(sizes[0], 1), axis=attrs["axes"])
-        low = np.prod(np.where(sizes[0] > 0, np.minimum(sizes[0], 1), 1), axis=attrs["axes"])
-        return (high > largest) | (low < smallest)
+        axes, (x,) = attrs["axes"], sizes
+        high = np.prod(np.maximum(x, 1), axis=axes)
+        low = np.prod(np.where(x > 0, np.minimum(x, 1), 1), axis=axes)
+        count = np.sum(np.ones_like(x), axis=axes)
+        return np.prod(x, axis=axes) * count, (high > largest) | (low < smallest)
     if op == "reduce_sum":
-        return np.asarray(np.sum(sizes[0], axis=attrs["axes"]) > largest)
-    (total,) = REGISTRY[op].evaluate(sizes, attrs, None)  # type: ignore[arg-type]
-    return np.asarray(total > largest)
+        total = np.asarray(np.sum(sizes[0], axis=attrs["axes"]))
+    else:
+        (total,) = REGISTRY[op].evaluate(sizes, attrs, None)  # type: ignore[arg-type]
+    return total, total > largest
 
 
 def condition_bound(
@@ -86,8 +92,8 @@ def condition_bound(
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The interpreter's outputs, and for each the largest difference that rounding explains.
 
-    Every float result of every node is moved by up to UNITS units in the last place, a zero to
-    either sign, in PAIRS pairs of opposite directions; the bound is MARGIN times the spread of the
+    Every float result of every node is moved by up to UNITS units in the last place (a sum: of its
+    largest partial result), a zero to either sign, in PAIRS pairs of opposite directions; the bound is MARGIN times the spread of the
     outputs so found, plus UNITS units of the output. An element that the movement makes infinite,
     NaN or (of integer or bool type) different has an infinite bound, and so has one behind a sum
     that could overflow on the way.
@@ -103,7 +109,7 @@ def condition_bound(
                 for total, base, other in zip(spread, exact, moved):
                     np.maximum(total, _distance(base, other), out=total)
         bounds = [
-            total * MARGIN + _unit(base) * UNITS * np.abs(np.nan_to_num(base.astype(np.float64)))
+            total * MARGIN + UNITS * np.nan_to_num(_spacing(base))
             for total, base in zip(spread, exact)
         ]
     return exact, [np.where(np.isnan(b), np.inf, b) for b in bounds]
@@ -111,6 +117,14 @@ def condition_bound(
 
 def _unit(array: np.ndarray) -> float:
     return float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else 0.0
+
+
+def _spacing(array: np.ndarray) -> np.ndarray:
+    """A unit in the last place of each element, in float64; 0 for integers and bools."""
+    if array.dtype.kind != "f":
+        return np.zeros(array.shape)
+    least = float(np.finfo(array.dtype).smallest_subnormal)
+    return np.asarray(np.abs(array.astype(np.float64)) * _unit(array) + least)
 
 
 def _distance(base: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from ..differentiation import jvp, vjp
 from ..errors import ArgumentError, CheckError, brief
 from ..subgraph import leaf_type
 from ..tracing.trace import require_function
+from ..tracing.trees import flatten_object
 
 Function = Callable[..., Any]
 # Relative and absolute tolerance by size in bytes of the coarsest float dtype that takes part.
@@ -159,7 +160,7 @@ def _is_float(x: Any) -> bool:
 
 
 def _floats(tree: Any) -> list[Any]:
-    return [x for x in optree.tree_leaves(tree) if _is_float(x)]
+    return [x for x in flatten_object(tree)[0] if _is_float(x)]
 
 
 def _map(function: Function, tree: Any, *rest: Any) -> Any:

@@ -65,7 +65,7 @@ def test_trees_in_trees_out() -> None:
     t = numpy.tanh(W @ (X * X))
     s = 2 * (1 - t * t)
     assert set(found) == {"w", "layers"} and found["layers"][1] is None
-    close(found["w"], numpy.outer(s, X * X), 1e-13)
+    close(found["w"], numpy.outer(s, X * X), 1e-11)  # 1 - t*t cancels
     close(found["layers"][0][0], (W.T @ s) * X, 1e-13)
     close(found["layers"][0][1], t.sum(), 1e-13)
 

@@ -9,20 +9,21 @@ from typing import Any
 import pytest
 
 import irgrad as ig
+from irgrad.runtime import backend
 from irgrad.runtime.backend import GROUP, find_backend, installed_backends
 
 
 @pytest.fixture
 def entries(monkeypatch: Any) -> Any:
     """A function that sets the entry points that are seen."""
-    find_backend.cache_clear()
+    backend._load_backend.cache_clear()
 
     def install(**points: str) -> None:
         found = EntryPoints(EntryPoint(name, value, GROUP) for name, value in points.items())
         monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: found)
 
     yield install
-    find_backend.cache_clear()
+    backend._load_backend.cache_clear()
 
 
 def test_both_backends_are_installed() -> None:

@@ -31,6 +31,7 @@ from irgrad.backends.numba_cpu.llvm.vectors import (
     store_lanes,
     vector_of,
 )
+from irgrad.errors import LoweringError
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.ir import Reduce, Reduction
 from irgrad.kernel.ir import lanes as logical_lanes
@@ -177,7 +178,10 @@ def emit_vector_reduce(
     emitter: KernelEmitter, scope: Scope, loop: Reduce, lanes: int
 ) -> None:
     """A reduction whose iterations are lanes."""
-    assert loop.extent < 1 << 31, "an index of more than 31 bits"
+    if loop.extent >= 1 << 31:
+        raise LoweringError(
+            f"cpu kernel: expected reductions of fewer than 2**31 elements, got {loop.extent}"
+        )
     lanes = min(lanes, *(lane_count(r) for r in loop.results))
     groups = max(lane_count(r) for r in loop.results) // lanes
     full = loop.extent // lanes

@@ -45,10 +45,23 @@ EXP_RANGE = {"f32": (-104.0, 89.0), "f64": (-746.0, 710.0)}
 EXP2_RANGE = {"f32": (-151.0, 129.0), "f64": (-1076.0, 1025.0)}
 # expm1 is -1 below the first bound; above the second the power of two passes the largest exponent.
 EXPM1_RANGE = {"f32": (-18.0, 89.0), "f64": (-38.0, 710.0)}
+# Outside these bounds sigmoid is 0 or 1 already at the bound.
+SIGMOID_RANGE = {"f32": (-104.0, 40.0), "f64": (-746.0, 40.0)}
+# The exponent of the scale of sigmoid's divisor.
+SIGMOID_SCALE = -60
 # Above it tanh rounds to 1.
 TANH_LIMIT = {"f32": 9.1, "f64": 19.1}
 # Below it expm1(x) rounds to x.
 EXPM1_TINY = {"f32": 2.0**-25, "f64": 2.0**-54}
+
+# (tanh(r) - r) / r**3 in r**2 on |r| <= ln2/4; relative error of tanh 2**-32.5 and 2**-57.7
+TANH = {
+    "f32": (-0.33333322405815125, 0.1333114206790924, -0.05271529778838158),
+    "f64": (
+        -0.33333333333332477, 0.13333333332778569, -0.05396825277258334, 0.021869369994120334,
+        -0.008857284325492038, 0.003444533772200767,
+    ),
+}  # fmt: skip
 
 # (sinh(x) - x) / x**3 as a polynomial in x**2 on |x| <= 1; relative error 2**-25.2 and 2**-61.7
 SINH = {
@@ -108,31 +121,43 @@ def expm1(m: Lanes, x: Vec) -> Vec:
 
 
 def sigmoid(m: Lanes, x: Vec) -> Vec:
-    """1 / (1 + e**-x) = q, written with z = e**-|x| as z / (1 + z) on the negative side.
+    """c / (c + c * e**-x) with a power of two c so small that the divisor stays finite.
 
-    One correction step of q with the residual of the unrounded 1 + z.
+    With c * e**-x = power * (1 + p) the divisor is (c + power) + power * p, where what the first
+    sum loses joins the product: one rounding that counts. The division makes denormal results.
     """
-    z = exp(m, -m.abs(x))
-    numerator = m.select(x < 0.0, z, 1.0)
-    inverse = 1.0 / (z + 1.0)
-    q = numerator * inverse
-    residual = m.fma(-q, z, numerator - q)
-    return m.fma(residual, inverse, q)
+    x = _clamp(m, x, SIGMOID_RANGE)
+    shifted, r = _reduce(m, -x, m.fmt.bias + SIGMOID_SCALE)
+    power = _power_of_two(m, shifted)
+    c = 2.0**SIGMOID_SCALE
+    total = power + c
+    lost = c - (total - power)
+    return c / (m.fma(power, _expm1_poly(m, r), lost) + total)
 
 
 def tanh(m: Lanes, x: Vec) -> Vec:
-    """t / (t + 2) = q with t = expm1(2 |x|), and the sign of x.
+    """tanh(n*ln2/2 + r) by the addition theorem, and the sign of x.
 
-    One correction step of q with the residual of the unrounded t + 2.
+    With t = tanh(r) and z = 2**-n it is (1-z + (1+z)*t) / (1+z + (1-z)*t). For large n that is
+    near 1-2z, so the quotient only makes the difference from it:
+    1-2z + z * (2z + (4-2z)*t) / (1+z + (1-z)*t). For n = 0 both sums become t itself.
     """
-    y = m.minimum(TANH_LIMIT[m.fmt.name], m.abs(x))
-    shifted, p = expm1_accurate(m, y + y, 0.0, m.fmt.bias)
-    power = _power_of_two(m, shifted)
-    t = m.fma(power, p, power - 1.0)
-    inverse = 1.0 / (t + 2.0)
-    q = t * inverse
-    residual = m.fma(-q, t, m.fma(q, -2.0, t))
-    return m.flip_sign(m.fma(residual, inverse, q), m.sign(x))
+    name = m.fmt.name
+    y = m.minimum(TANH_LIMIT[name], m.abs(x))
+    shift = m.fmt.round_shift + m.fmt.bias
+    shifted = m.fma(y, -2.0 * LOG2_E, shift)
+    minus_n = shifted - shift
+    r = m.fma(minus_n, 0.5 * LN2_HIGH[name], y)
+    if name == "f64":
+        r = m.fma(minus_n, 0.5 * LN2_LOW[name], r)
+    s = r * r
+    t = m.fma(r * s, m.even_odd(s, s * s, TANH[name]) if name == "f64" else m.horner(s, TANH[name]), r)
+    z = _power_of_two(m, shifted)
+    twice = z + z
+    numerator = m.fma(4.0 - twice, t, m.select(twice < 2.0, twice, 0.0))
+    divisor = m.fma(1.0 - z, t, 1.0 + z)
+    y = m.fma(z, numerator / divisor, m.maximum(0.0, 1.0 - twice))
+    return m.flip_sign(y, m.sign(x))
 
 
 def sinh(m: Lanes, x: Vec) -> Vec:
@@ -184,12 +209,14 @@ def expm1_accurate(m: Lanes, x: Vec, low: Vec | float, bias: int) -> tuple[Vec, 
     high = m.fma(n, -LN2_HIGH[name], x)
     low = m.fma(n, -LN2_LOW[name], low)
     r = high + low
-    return shifted, high + m.fma(r * r, m.horner(r, EXPM1[name]), low)
+    s = r * r
+    return shifted, high + m.fma(s, m.even_odd(r, s, EXPM1[name]), low)
 
 
 def _expm1_poly(m: Lanes, r: Vec) -> Vec:
     """expm1(r) on the reduced range."""
-    return m.fma(r * r, m.horner(r, EXPM1[m.fmt.name]), r)
+    s = r * r
+    return m.fma(s, m.even_odd(r, s, EXPM1[m.fmt.name]), r)
 
 
 def _power_of_two(m: Lanes, shifted: Vec) -> Vec:

@@ -34,8 +34,8 @@ Example:
     irgrad bench peers --work softmax --rounds 5
 
 For each work every library runs in a process of its own, on the same core with one thread, and all
-have a turn in each round. Results are checked against float64. `irgrad / it` is the median of the ratios by round:
-below 1, irgrad is faster. Libraries that are not installed are listed as missing.
+have a turn in each round. Results are checked against float64. `irgrad / it` is the median of the
+ratios by round: below 1, irgrad is faster. Libraries that are not installed are listed as missing.
 """
 MATMUL_HELP = """Time products of square matrices beside NumPy's, on one thread.
 

@@ -72,9 +72,9 @@ def run_peers(
 ) -> PeerReport:
     """Time works in all contenders that can be started.
 
-    names: of the contenders; `start` makes one, anew for each work, as the memory that earlier works
-    leave behind changes what fresh results cost. rounds: in each of which a contender is timed by
-    the median of `calls` calls by `clock`.
+    names: of the contenders; `start` makes one, anew for each work, as the memory that an earlier
+    work leaves behind changes what fresh results cost. rounds: in each of which a contender is
+    timed by the median of `calls` calls by `clock`.
     Raises CheckError where irgrad's own results are wrong, BackendError where irgrad itself fails.
     """
     report = PeerReport()

@@ -253,7 +253,8 @@ def invert(t: Trace, x: Any) -> Tracer:
     if value.dtype is BOOL:
         return t.wrap(value.op("logical_not"))
     ufunc_loop(np.invert, (kind_of(traced_x),))
-    return t.wrap(value.op("bitwise_xor", value.like(-1)), traced_x.weak)
+    ones = int(np.iinfo(value.dtype.numpy).max) if value.dtype.kind == "u" else -1
+    return t.wrap(value.op("bitwise_xor", value.like(ones)), traced_x.weak)
 
 
 @traced(np.fix)
