@@ -27,13 +27,16 @@ class ReferenceExecutable:
         self._captures = [graph.captures[key] for key in graph.inputs if key in graph.captures]
         count = len(graph.inputs) - len(self._captures)
         self._types = [graph.type(Value(key)) for key in graph.inputs[:count]]
+        self._capture_types = [
+            graph.type(Value(key)) for key in graph.inputs if key in graph.captures
+        ]
         self._labels = input_names(graph)[:count]
         self._donated = sorted(graph.signature.donated)
 
     def call(self, arguments: tuple[object, ...]) -> Sequence[np.ndarray] | None:
         """Interpret; donated arrays receive the first results of their types."""
         arrays = self._plain(arguments)
-        if arrays is None:
+        if arrays is None or not self._captures_fit():
             return None
         computed = interpret(self._graph, [*arrays, *self._native_captures()])
         leaves: list[np.ndarray] = []
@@ -44,6 +47,15 @@ class ReferenceExecutable:
                 leaves.append(np.array(value, order="C"))
         self._overwrite(leaves, computed, arrays)
         return leaves
+
+    def _captures_fit(self) -> bool:
+        """Whether each capture is there and has the shape and dtype of the trace."""
+        return all(
+            isinstance(array, np.ndarray)
+            and array.shape == type_.shape
+            and array.dtype in (type_.dtype.numpy, type_.dtype.numpy.newbyteorder())
+            for array, type_ in zip(self._captures, self._capture_types)
+        )
 
     def _native_captures(self) -> list[np.ndarray]:
         return [

