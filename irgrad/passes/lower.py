@@ -84,6 +84,10 @@ def lower_steps(graph: Graph) -> Lowered:
     checks: list[CheckSite] = []
     for key in guards + rest:
         node = graph[key]
+        region: Graph = node.attribute("body")
+        for inner in region.order():
+            for r in range(len(region[inner].types)):
+                _static(region, Value(inner, r))
         kernel = lower_region(node, f"k{len(steps)}_{node.name}")
         kernel = _number_checks(kernel, node, checks)
         reads = tuple(storage[_source(graph, operand)] for operand in node.operands)

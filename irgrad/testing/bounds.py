@@ -96,7 +96,8 @@ def condition_bound(
     largest partial result), a zero to either sign, in PAIRS pairs of opposite directions; the bound is MARGIN times the spread of the
     outputs so found, plus UNITS units of the output. An element that the movement makes infinite,
     NaN or (of integer or bool type) different has an infinite bound, and so has one behind a sum
-    that could overflow on the way.
+    that could overflow on the way. In a large array movements cancel in some elements by chance, so
+    each is allowed at least what half of them are, relative to its size.
     """
     exact = interpret(graph, arguments)
     types = [graph.type(Value(key)) for key in graph.inputs]
@@ -109,7 +110,7 @@ def condition_bound(
                 for total, base, other in zip(spread, exact, moved):
                     np.maximum(total, _distance(base, other), out=total)
         bounds = [
-            total * MARGIN + UNITS * np.nan_to_num(_spacing(base))
+            MARGIN * np.maximum(total, _typical(total, base)) + UNITS * _spacing(base)
             for total, base in zip(spread, exact)
         ]
     return exact, [np.where(np.isnan(b), np.inf, b) for b in bounds]
@@ -120,11 +121,21 @@ def _unit(array: np.ndarray) -> float:
 
 
 def _spacing(array: np.ndarray) -> np.ndarray:
-    """A unit in the last place of each element, in float64; 0 for integers and bools."""
+    """A unit in the last place of each element, in float64; 0 for integers, bools, infinities."""
     if array.dtype.kind != "f":
         return np.zeros(array.shape)
     least = float(np.finfo(array.dtype).smallest_subnormal)
-    return np.asarray(np.abs(array.astype(np.float64)) * _unit(array) + least)
+    size = np.where(np.isfinite(array), np.abs(array.astype(np.float64)), 0)
+    return np.asarray(size * _unit(array) + least)
+
+
+def _typical(spread: np.ndarray, base: np.ndarray) -> np.ndarray:
+    """For each element the median spread, in units in the last place of the element."""
+    finite = np.isfinite(spread)
+    if base.dtype.kind != "f" or not finite.any():
+        return np.zeros(base.shape)
+    spacing = _spacing(base)
+    return np.asarray(spacing * np.median(spread[finite] / spacing[finite]))
 
 
 def _distance(base: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 
+from irgrad.errors import LoweringError
+
 PANEL_LENGTH = {"f32": 256, "f64": 256}
 ITEM_BYTES = {"f32": 4, "f64": 8}
 _ALIGNMENT = 64
@@ -322,7 +324,12 @@ def _layout_of_b(b_k: IndexMap, b_n: IndexMap, row_tiles: int, item: int) -> str
 
 
 def make_plan(spec: ContractionSpec, vector_bytes: int, epilogue: bool) -> Plan:
-    """Decide tile shape, packing and blocking of a contraction for one vector width."""
+    """Decide tile shape, packing and blocking of a contraction for one vector width.
+
+    Raises LoweringError for a dtype that kernels do not compute with.
+    """
+    if spec.dtype not in ITEM_BYTES:
+        raise LoweringError(f"cpu kernel: expected an integer, f32 or f64, got {spec.dtype}")
     item = ITEM_BYTES[spec.dtype]
     lanes = vector_bytes // item
     swapped = _should_swap(spec, lanes, epilogue)

@@ -45,8 +45,8 @@ EXP_RANGE = {"f32": (-104.0, 89.0), "f64": (-746.0, 710.0)}
 EXP2_RANGE = {"f32": (-151.0, 129.0), "f64": (-1076.0, 1025.0)}
 # expm1 is -1 below the first bound; above the second the power of two passes the largest exponent.
 EXPM1_RANGE = {"f32": (-18.0, 89.0), "f64": (-38.0, 710.0)}
-# Outside these bounds sigmoid is 0 or 1 already at the bound.
-SIGMOID_RANGE = {"f32": (-104.0, 40.0), "f64": (-746.0, 40.0)}
+# Where -x is outside these bounds, sigmoid(x) is 1 or 0 already at the bound.
+SIGMOID_RANGE = {"f32": (-40.0, 104.0), "f64": (-40.0, 746.0)}
 # The exponent of the scale of sigmoid's divisor.
 SIGMOID_SCALE = -60
 # Above it tanh rounds to 1.
@@ -126,8 +126,7 @@ def sigmoid(m: Lanes, x: Vec) -> Vec:
     With c * e**-x = power * (1 + p) the divisor is (c + power) + power * p, where what the first
     sum loses joins the product: one rounding that counts. The division makes denormal results.
     """
-    x = _clamp(m, x, SIGMOID_RANGE)
-    shifted, r = _reduce(m, -x, m.fmt.bias + SIGMOID_SCALE)
+    shifted, r = _reduce(m, _clamp(m, -x, SIGMOID_RANGE), m.fmt.bias + SIGMOID_SCALE)
     power = _power_of_two(m, shifted)
     c = 2.0**SIGMOID_SCALE
     total = power + c
