@@ -208,7 +208,8 @@ def _check_sizes(graph: Graph) -> None:
         type_ = graph.type(value)
         size = type_.size
         if isinstance(size, int) and size * type_.dtype.itemsize > sys.maxsize:
-            raise LimitError(f"{graph.name}: expected arrays of fewer than 2**63 bytes, got {type_}")
+            limit = "arrays of fewer than 2**63 bytes"
+            raise LimitError(f"{graph.name}: expected {limit}, got {type_}")
 
 
 # -- check="all" -----------------------------------------------------------------------------------

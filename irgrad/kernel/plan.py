@@ -128,15 +128,15 @@ class Storages:
 
     sizes: bytes of each storage. types: dtype and shape, compared between a donated input and the
     result that takes its memory. outside: storages that the caller provides (inputs and results),
-    which take no arena memory. donated: inputs that may be overwritten. results: storages that
-    leave the function.
+    which take no arena memory. donated: inputs that may be overwritten, in order. results: storages
+    that leave the function, in order.
     """
 
     sizes: Mapping[int, int]
     types: Mapping[int, object]
     outside: frozenset[int]
     donated: tuple[int, ...]
-    results: frozenset[int]
+    results: tuple[int, ...]
 
 
 def plan_memory(steps: Sequence[Step], storages: Storages, first_write: int) -> Layout:
@@ -155,7 +155,9 @@ class _Planner:
         self.storages = storages
         self.first_write = first_write
         self.home = {storage: storage for storage in storages.sizes}
-        self.free = list(storages.donated)
+        self.results = frozenset(storages.results)
+        self.partner = _partners(storages)
+        self.free = [s for s in storages.donated if s not in self.partner.values()]
         self.last: dict[int, int] = {}
         for position, step in enumerate(steps):
             for storage in step.reads + step.writes:
@@ -167,7 +169,7 @@ class _Planner:
         merges: dict[str, str] = {}
         written = step.kernel.buffers[len(step.reads) : len(step.reads) + len(step.writes)]
         for buffer, storage in zip(written, step.writes):
-            pick = self._donation if storage in self.storages.results else self._dying
+            pick = self._donation if storage in self.results else self._dying
             partner = pick(position, buffer.name, storage, merges)
             if partner is None:
                 continue
@@ -181,18 +183,21 @@ class _Planner:
     def _donation(
         self, position: int, write: str, result: int, merges: Mapping[str, str]
     ) -> int | None:
-        """The donated input that a result may overwrite, preferably one that the step reads."""
+        """The donated input that a result may overwrite: its partner, else one without a partner,
+        preferably one that the step reads."""
         if position < self.first_write:
             return None
         step = self.steps[position]
-        for storage in sorted(self.free, key=lambda s: s not in step.reads):
+        own = [self.partner[result]] if result in self.partner else []
+        for storage in own + sorted(self.free, key=lambda s: s not in step.reads):
             if self.storages.types[storage] != self.storages.types[result]:
                 continue
             if self.last.get(storage, -1) > position:
                 continue
             if storage in step.reads and not self._sharable(step, storage, write, merges):
                 continue
-            self.free.remove(storage)
+            if storage in self.free:
+                self.free.remove(storage)
             return storage
         return None
 
@@ -212,6 +217,20 @@ class _Planner:
     def _sharable(self, step: Step, storage: int, write: str, merges: Mapping[str, str]) -> bool:
         name = step.kernel.buffers[step.reads.index(storage)].name
         return name not in merges.values() and can_share(step.kernel, name, write)
+
+
+def _partners(storages: Storages) -> dict[int, int]:
+    """For each result the donated input that it belongs to: the n-th result of a type and the n-th
+    donated input of that type, so that parameters and moments come back in their own memory."""
+    waiting: dict[object, list[int]] = {}
+    for storage in storages.donated:
+        waiting.setdefault(storages.types[storage], []).append(storage)
+    partners: dict[int, int] = {}
+    for result in dict.fromkeys(storages.results):
+        inputs = waiting.get(storages.types[result])
+        if inputs:
+            partners[result] = inputs.pop(0)
+    return partners
 
 
 def _place(

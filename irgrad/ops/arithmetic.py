@@ -103,7 +103,8 @@ def _extremum_partial(sign: int, first: bool) -> Partial:
 
 
 def _power_by_base(x: Expr, y: Expr, out: Expr) -> Expr:
-    return y * x.op("power", y - 1)
+    """y * x**(y - 1), and 0 for y == 0, where x may be 0 too."""
+    return y.eq(0).op("select", y.like(0), y * x.op("power", y - 1))
 
 
 def _power_by_exponent(x: Expr, y: Expr, out: Expr) -> Expr:

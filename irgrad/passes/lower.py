@@ -205,7 +205,7 @@ def _program(graph: Graph, lowered: Lowered) -> Program:
         types={**lowered.types, **leaves},
         outside=frozenset(inputs) | results,
         donated=donated,
-        results=results,
+        results=tuple(s for s in dict.fromkeys(lowered.results) if s in results),
     )
     layout = plan_memory(lowered.steps, storages, lowered.guards)
     outputs = [s for s in dict.fromkeys(lowered.results) if layout.home[s] == s and s in results]

@@ -173,14 +173,13 @@ def compiled(name: str) -> ig.Compiled:
 def random_leaves(graph: Graph) -> list[np.ndarray]:
     """An array for each input: floats in (0.1, 1), integers that are labels of three classes."""
     rng = np.random.default_rng(0)
-    types = [graph.type(Value(key)) for key in graph.inputs]
-    return [
-        np.array(
-            rng.uniform(0.1, 1, t.shape) if t.dtype.kind == "f" else rng.integers(0, 3, t.shape),
-            t.dtype.numpy,
-        )
-        for t in types
-    ]
+    leaves = []
+    for type_ in (graph.type(Value(key)) for key in graph.inputs):
+        shape = tuple(map(int, type_.shape))  # type: ignore[arg-type]
+        floats = type_.dtype.kind == "f"
+        values = rng.uniform(0.1, 1, shape) if floats else rng.integers(0, 3, shape)
+        leaves.append(np.array(values, type_.dtype.numpy))
+    return leaves
 
 
 # -- texts -----------------------------------------------------------------------------------------

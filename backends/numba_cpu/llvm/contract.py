@@ -169,8 +169,9 @@ class _Epilogue:
         self.names = names
         self.lanes = choose_lanes(contract.body, emitter.dtypes, emitter.vector_bytes, None)
         widest = emitter.vector_bytes // DTYPES[contract.dtype].itemsize
-        self.lanes = min(self.lanes, widest)
         self.along_rows = _extent(contract.n) == 1
+        single = self.along_rows and _extent(contract.m) == 1
+        self.lanes = 1 if single else min(self.lanes, widest)
 
     def emit(self, builder: ir.IRBuilder, tile: EpilogueTile) -> None:
         """Loops over the tile's rows, and lanes along each; or lanes along its only column."""
@@ -184,7 +185,9 @@ class _Epilogue:
         contract = self.contract
         if self.along_rows:
             scope.indices[contract.column] = tile.n
-            line = _Line(contract.row, tile.m, tile.m_count, tile.tile, tile.row_stride)
+            line = _Line(
+                contract.row, tile.m, tile.m_count, tile.m_divisor, tile.tile, tile.row_stride
+            )
             self._emit_line(emitter, scope, line)
             return
         rows = CountedLoop(builder, tile.m_count)
@@ -192,7 +195,7 @@ class _Epilogue:
         inner.indices[contract.row] = builder.add(tile.m, rows.index)
         start = builder.mul(rows.index, integer(tile.row_stride))
         pointer = element_pointer(builder, contract.dtype, tile.tile, start)
-        line = _Line(contract.column, tile.n, tile.n_count, pointer, 1)
+        line = _Line(contract.column, tile.n, tile.n_count, tile.n_divisor, pointer, 1)
         self._emit_line(emitter, inner, line)
         rows.close([])
 
@@ -206,19 +209,22 @@ class _Epilogue:
         return indices
 
     def _emit_line(self, emitter: KernelEmitter, scope: Scope, line: _Line) -> None:
-        """Full groups in a loop, then what is left under a mask; the loop may take no turn."""
+        """Full groups in a loop, then what is left under a mask; neither where it has no turn."""
         builder, lanes = scope.builder, self.lanes
         if lanes == 1:
             self._emit_scalars(emitter, scope, line)
             return
         whole = builder.and_(line.count, integer(-lanes))
         left = builder.and_(line.count, integer(lanes - 1))
-        with builder.if_then(builder.icmp_signed(">", whole, integer(0))):
-            counted = CountedLoop(builder, whole, lanes)
-            inner = scope.child()
-            inner.hoist, inner.cache = counted.hoist, {}
-            self._emit_group(emitter, inner, line, counted.index, None)
-            counted.close([])
+        if not (isinstance(line.count, ir.Constant) and line.divisor < lanes):
+            with builder.if_then(builder.icmp_signed(">", whole, integer(0))):
+                counted = CountedLoop(builder, whole, lanes)
+                inner = scope.child()
+                inner.hoist, inner.cache = counted.hoist, {}
+                self._emit_group(emitter, inner, line, counted.index, None)
+                counted.close([])
+        if line.divisor % lanes == 0:
+            return
         with builder.if_then(builder.icmp_signed(">", left, integer(0))):
             inner = scope.child()
             inner.hoist, inner.cache = builder, {}
@@ -260,11 +266,15 @@ class _Epilogue:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A run of finished sums: index name, first value, how many, address and distance."""
+    """A run of finished sums: index name, first value, how many, address and distance.
+
+    `divisor` divides the count of every run; a count that all runs share is an ir.Constant.
+    """
 
     index: str
     start: ir.Value
     count: ir.Value
+    divisor: int
     tile: ir.Value
     stride: int
 

@@ -18,6 +18,7 @@ partial sums lie in the workspace and every element is written once.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import gcd
 
 from llvmlite import ir
 
@@ -73,7 +74,9 @@ class EpilogueTile:
     """A finished tile: element (i, j), i < m_count, j < n_count, is tile[i * row_stride + j].
 
     `m` and `n` are the flattened indices of its first element, `batch` the flattened batch index;
-    `a`, `b`, `c` and `extra` are the arguments of the function. All but `row_stride` are IR values.
+    `a`, `b`, `c` and `extra` are the arguments of the function. `m_divisor` divides every `m_count`
+    and `n_divisor` every `n_count`; a count that is the same for all tiles is an ir.Constant. All
+    but `row_stride` and the divisors are IR values.
     """
 
     tile: ir.Value
@@ -83,6 +86,8 @@ class EpilogueTile:
     n: ir.Value
     m_count: ir.Value
     n_count: ir.Value
+    m_divisor: int
+    n_divisor: int
     a: ir.Value
     b: ir.Value
     c: ir.Value
@@ -256,9 +261,14 @@ def _epilogue_function(caller: ir.IRBuilder, plan: Plan, epilogue: Epilogue) -> 
     pointer = element_type(plan.dtype).as_pointer()
     values = [builder.load(advance(builder, first, index)) for index in (0, 1, 2, *extra)]
     a, b, c = (builder.bitcast(value, pointer) for value in values[:3])
-    place, row_stride = (m, n, m_count, n_count), plan.buffer_row
+    divisors = gcd(plan.m, plan.rows), gcd(plan.n, plan.block_columns)
+    if divisors[0] == plan.rows:
+        m_count = integer(plan.rows)
+    if plan.n - plan.tail <= plan.block_columns:
+        n_count, divisors = integer(plan.n), (divisors[0], plan.n)
+    place, row_stride = (m, n, m_count, n_count, *divisors), plan.buffer_row
     if plan.swapped:
-        place, row_stride = (n, m, n_count, m_count), 1
+        place, row_stride = (n, m, n_count, m_count, *divisors[::-1]), 1
     tile = builder.bitcast(tile, pointer)
     epilogue(builder, EpilogueTile(tile, row_stride, batch, *place, a, b, c, tuple(values[3:])))
     builder.ret_void()
