@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import numpy as np
 from ..errors import DTypeError, ShapeError
+from ..subgraph import fail
 from ..tracing.functions import elementwise, norms
 
 Axis = int | tuple[int, ...] | None
@@ -132,15 +133,15 @@ def cross_entropy(logits: Any, labels: Any, axis: int = -1) -> Any:
         terms = np.where(labels == 0, 0.0, labels * np.where(labels == 0, 0.0, log_p))
         return -np.mean(np.sum(terms, axis=axis))
     if kind not in "iu":
-        raise DTypeError(
+        fail(DTypeError(
             "cross_entropy: expected integer labels, or float probabilities of the shape of the "
             f"logits {shape}, got {np.result_type(labels)} of shape {wanted}"
-        )
+        ))
     if wanted != shape[:place] + shape[place + 1 :]:
-        raise ShapeError(
+        fail(ShapeError(
             f"cross_entropy: expected labels of the shape of logits {shape} without axis {axis}, "
             f"got {wanted}"
-        )
+        ))
     chosen = np.sum(np.where(_is_label(labels, logits, place), logits, 0), axis=axis)
     known = (labels >= 0) & (labels < shape[place])
     return np.mean(logsumexp(logits, axis) - np.where(known, chosen, np.nan))

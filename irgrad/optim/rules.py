@@ -9,20 +9,20 @@ import optree
 
 from .. import numpy as inp
 from ..errors import ArgumentError, brief
-from ..subgraph import leaf_type
+from ..subgraph import fail, leaf_type
 from ..tracing.trees import flatten_object
 from .optimiser import Optimiser
 
 
 def _require(name: str, value: float, low: float, high: float) -> None:
     if not isinstance(value, (int, float, np.floating, np.integer)) or not low <= value < high:
-        raise ArgumentError(f"{name}: expected a number in [{low}, {high}), got {brief(value)}")
+        fail(ArgumentError(f"{name}: expected a number in [{low}, {high}), got {brief(value)}"))
 
 
 def _require_trees(name: str, params: Any, gradients: Any) -> None:
     wanted, got = (flatten_object(tree)[1] for tree in (params, gradients))
     if wanted != got:
-        raise ArgumentError(f"{name}: expected gradients of the tree {wanted}, got {got}")
+        fail(ArgumentError(f"{name}: expected gradients of the tree {wanted}, got {got}"))
     for leaf in flatten_object(gradients)[0]:
         leaf_type(leaf)
 

@@ -97,7 +97,8 @@ def condition_bound(
     is MARGIN times the spread of the outputs so found, plus UNITS units of the output. An element
     that the movement makes infinite, NaN or (of integer or bool type) different has an infinite
     bound, and so has one behind a sum that could overflow on the way. In a large array movements
-    cancel in some elements by chance, so each is allowed at least what half of them are, relative to its size.
+    cancel in some elements by chance, so each is allowed at least what half of them are, relative
+    to its size.
     """
     exact = interpret(graph, arguments)
     types = [graph.type(Value(key)) for key in graph.inputs]

@@ -6,6 +6,7 @@ fast a contraction runs, never its bits: those follow from `PANEL_LENGTH` and th
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 from irgrad.errors import LoweringError
@@ -176,6 +177,7 @@ def packed_row(dtype: str) -> int:
     return PANEL_LENGTH[dtype] + _ALIGNMENT // ITEM_BYTES[dtype]
 
 
+@lru_cache(maxsize=1024)
 def segments(columns: int, lanes: int) -> tuple[Segment, ...]:
     """Cut a row of a tile into full vectors and one narrower vector for the rest."""
     full = [Segment(offset, lanes, lanes) for offset in range(0, columns - columns % lanes, lanes)]
@@ -323,6 +325,7 @@ def _layout_of_b(b_k: IndexMap, b_n: IndexMap, row_tiles: int, item: int) -> str
     return _packing(b_n, b_k)
 
 
+@lru_cache(maxsize=256)
 def make_plan(spec: ContractionSpec, vector_bytes: int, epilogue: bool) -> Plan:
     """Decide tile shape, packing and blocking of a contraction for one vector width.
 

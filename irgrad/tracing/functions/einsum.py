@@ -89,15 +89,17 @@ def _sizes(notation: Notation, xs: list[Expr]) -> dict[Label, Size]:
     Raises ShapeError where two operands disagree.
     """
     sizes: dict[Label, Size] = {}
+    places: dict[Label, tuple[Expr, int]] = {}
     for labels, x in zip(notation.inputs, xs):
         for axis, (name, size) in enumerate(zip(labels, x.shape)):
             known = sizes.setdefault(name, size)
+            other, where = places.setdefault(name, (x, axis))
             if known == 1:
-                sizes[name] = size
+                sizes[name], places[name] = size, (x, axis)
             elif size not in (1, known):
                 raise ShapeError(
-                    f"einsum: expected one size for the label {name!r}, got {x.type} (axis {axis}: "
-                    f"{unequal_sizes(known, size)})"
+                    f"einsum: expected one size for the label {name!r}, got {other.type} and "
+                    f"{x.type} (axis {where} against axis {axis}: {unequal_sizes(known, size)})"
                 )
     return sizes
 
