@@ -34,6 +34,7 @@ from .subgraph import (
     match_leaves,
     trace_function,
 )
+from .tracing.locations import ends_at_call
 from .tracing.trace import at_user_line, find_trace, inline_graph, require_function
 from .tracing.tracer import Tracer
 from .tracing.trees import flatten_object, unflatten_object
@@ -41,6 +42,7 @@ from .tracing.trees import flatten_object, unflatten_object
 Function = Callable[..., Any]
 
 
+@ends_at_call
 def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Jitted:
     """The gradient of a scalar function, as a function of the same arguments.
 
@@ -62,6 +64,7 @@ def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -
     return Jitted(Plan(gradient))
 
 
+@ends_at_call
 def value_and_grad(
     f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False
 ) -> Jitted:

@@ -20,11 +20,12 @@ from .runtime.options import Options, make_options
 from .runtime.signatures import Position, positions
 from .tracing.context import Trace
 from .tracing.dispatch import find_trace, run_traced
-from .tracing.locations import add_location, user_locations
+from .tracing.locations import add_location, ends_at_call, user_locations
 
 Function = Callable[..., Any]
 
 
+@ends_at_call
 def jit(
     f: Function | None = None,
     *,
@@ -59,6 +60,7 @@ def jit(
     return Jitted(plan, None if specs is None else tuple(specs))
 
 
+@ends_at_call
 def compile(  # noqa: A001
     f_or_graph: Function | Graph | Jitted,
     *specs: Any,
@@ -118,6 +120,7 @@ def _compile_graph(
     return compile_graph(graph, target=target, options=options, donate=leaves)
 
 
+@ends_at_call
 def spec(text: str) -> TensorType:
     """The type that a text such as "f32[n,784]" spells; ParseError for other text."""
     return parse_type(text)

@@ -22,8 +22,11 @@ def dependent_nodes(graph: Graph, nodes: Iterable[int], on: Iterable[Value]) -> 
 
 
 def located(message: str, node: Node) -> str:
-    """The message, ended by the user's line that the node comes from, where that is known."""
-    return f"{message}\n{describe(node.locations[0])}" if node.locations else message
+    """The message, ended by the user's line that the node comes from, where that is known and the
+    message does not name a line already."""
+    if not node.locations or '\n  File "' in message:
+        return message
+    return f"{message}\n{describe(node.locations[0])}"
 
 
 def remove_inputs(graph: Graph, values: Iterable[Value]) -> None:

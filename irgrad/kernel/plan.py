@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from .ir import (
     Accumulate,
     Affine,
@@ -126,17 +128,31 @@ class Layout:
 class Storages:
     """What a plan is about.
 
-    sizes: bytes of each storage. types: dtype and shape, compared between a donated input and the
-    result that takes its memory. outside: storages that the caller provides (inputs and results),
-    which take no arena memory. donated: inputs that may be overwritten, in order. results: storages
-    that leave the function, in order.
+    sizes: bytes of each storage. outside: storages that the caller provides (inputs and results),
+    which take no arena memory. partners: for a result, the donated input whose memory it is to
+    have. results: storages that leave the function.
     """
 
     sizes: Mapping[int, int]
-    types: Mapping[int, object]
     outside: frozenset[int]
-    donated: tuple[int, ...]
-    results: tuple[int, ...]
+    partners: Mapping[int, int]
+    results: frozenset[int]
+
+
+def pair_donations(
+    results: Sequence[int], donated: Sequence[int], types: Mapping[int, object]
+) -> dict[int, int]:
+    """For each result the donated input that it belongs to: the n-th result of a type and the n-th
+    donated input of that type, so that parameters and moments come back in their own memory."""
+    waiting: dict[object, list[int]] = {}
+    for storage in donated:
+        waiting.setdefault(types[storage], []).append(storage)
+    partners: dict[int, int] = {}
+    for result in dict.fromkeys(results):
+        inputs = waiting.get(types[result])
+        if inputs:
+            partners[result] = inputs.pop(0)
+    return partners
 
 
 def plan_memory(steps: Sequence[Step], storages: Storages, first_write: int) -> Layout:
@@ -155,9 +171,6 @@ class _Planner:
         self.storages = storages
         self.first_write = first_write
         self.home = {storage: storage for storage in storages.sizes}
-        self.results = frozenset(storages.results)
-        self.partner = _partners(storages)
-        self.free = [s for s in storages.donated if s not in self.partner.values()]
         self.last: dict[int, int] = {}
         for position, step in enumerate(steps):
             for storage in step.reads + step.writes:
@@ -169,7 +182,7 @@ class _Planner:
         merges: dict[str, str] = {}
         written = step.kernel.buffers[len(step.reads) : len(step.reads) + len(step.writes)]
         for buffer, storage in zip(written, step.writes):
-            pick = self._donation if storage in self.results else self._dying
+            pick = self._donation if storage in self.storages.results else self._dying
             partner = pick(position, buffer.name, storage, merges)
             if partner is None:
                 continue
@@ -183,23 +196,14 @@ class _Planner:
     def _donation(
         self, position: int, write: str, result: int, merges: Mapping[str, str]
     ) -> int | None:
-        """The donated input that a result may overwrite: its partner, else one without a partner,
-        preferably one that the step reads."""
-        if position < self.first_write:
-            return None
+        """The donated input that a result belongs to, where it may be overwritten by now."""
         step = self.steps[position]
-        own = [self.partner[result]] if result in self.partner else []
-        for storage in own + sorted(self.free, key=lambda s: s not in step.reads):
-            if self.storages.types[storage] != self.storages.types[result]:
-                continue
-            if self.last.get(storage, -1) > position:
-                continue
-            if storage in step.reads and not self._sharable(step, storage, write, merges):
-                continue
-            if storage in self.free:
-                self.free.remove(storage)
-            return storage
-        return None
+        partner = self.storages.partners.get(result)
+        if partner is None or position < self.first_write or self.last.get(partner, -1) > position:
+            return None
+        if partner in step.reads and not self._sharable(step, partner, write, merges):
+            return None
+        return partner
 
     def _dying(
         self, position: int, write: str, result: int, merges: Mapping[str, str]
@@ -219,20 +223,6 @@ class _Planner:
         return name not in merges.values() and can_share(step.kernel, name, write)
 
 
-def _partners(storages: Storages) -> dict[int, int]:
-    """For each result the donated input that it belongs to: the n-th result of a type and the n-th
-    donated input of that type, so that parameters and moments come back in their own memory."""
-    waiting: dict[object, list[int]] = {}
-    for storage in storages.donated:
-        waiting.setdefault(storages.types[storage], []).append(storage)
-    partners: dict[int, int] = {}
-    for result in dict.fromkeys(storages.results):
-        inputs = waiting.get(storages.types[result])
-        if inputs:
-            partners[result] = inputs.pop(0)
-    return partners
-
-
 def _place(
     steps: Sequence[Step], storages: Storages, home: Mapping[int, int]
 ) -> tuple[dict[int, int], tuple[tuple[int, ...], ...], int]:
@@ -249,29 +239,30 @@ def _place(
             if buffer.access == "local":
                 size = buffer.size * _itemsize(buffer)
                 spans[position, buffer.name] = (position, position, size)
-    placed: dict[object, int] = {}
-    total = 0
-    for key in sorted(spans, key=lambda k: (-spans[k][2], spans[k][0], str(k))):
-        start, end, size = spans[key]
-        size = -(-max(size, 1) // ALIGNMENT) * ALIGNMENT
-        busy = sorted(
-            (placed[other], placed[other] + -(-max(spans[other][2], 1) // ALIGNMENT) * ALIGNMENT)
-            for other in placed
-            if spans[other][0] <= end and start <= spans[other][1]
-        )
-        at = 0
-        for low, high in busy:
-            if at + size <= low:
-                break
-            at = max(at, high)
-        placed[key] = at
-        total = max(total, at + size)
+    placed, total = _first_fit(spans)
     offsets = {storage: placed[root] for storage, root in home.items() if root in placed}
     local = tuple(
         tuple(placed[i, b.name] for b in step.kernel.buffers if b.access == "local")
         for i, step in enumerate(steps)
     )
     return offsets, local, total
+
+
+def _first_fit(spans: Mapping[object, tuple[int, int, int]]) -> tuple[dict[object, int], int]:
+    """An offset for each (first step, last step, bytes), and the size of all."""
+    order = sorted(spans, key=lambda key: (-spans[key][2], spans[key][0], str(key)))
+    start, end, size = np.array([spans[key] for key in order], np.int64).reshape(-1, 3).T
+    size = -(-np.maximum(size, 1) // ALIGNMENT) * ALIGNMENT
+    low = np.zeros(len(order), np.int64)
+    for i in range(len(order)):
+        busy = np.flatnonzero((start[:i] <= end[i]) & (start[i] <= end[:i]))
+        busy = busy[np.argsort(low[busy], kind="stable")]
+        # Below each busy place there is room from the highest end of those before it.
+        room = np.maximum.accumulate(np.append(0, (low + size)[busy]))
+        fits = np.flatnonzero(low[busy] - room[:-1] >= size[i])
+        low[i] = room[fits[0]] if fits.size else room[-1]
+    total = int(np.max(low + size, initial=0))
+    return {key: int(at) for key, at in zip(order, low)}, total
 
 
 def _itemsize(buffer: Buffer) -> int:

@@ -9,6 +9,7 @@ import optree
 
 from .. import numpy as inp
 from ..errors import ArgumentError, brief
+from ..ops.structured import has_tangent
 from ..subgraph import fail, leaf_type
 from ..tracing.trees import flatten_object
 from .optimiser import Optimiser
@@ -24,7 +25,8 @@ def _require_trees(name: str, params: Any, gradients: Any) -> None:
     if wanted != got:
         fail(ArgumentError(f"{name}: expected gradients of the tree {wanted}, got {got}"))
     for leaf in flatten_object(gradients)[0]:
-        leaf_type(leaf)
+        if isinstance(leaf, int) or not has_tangent(leaf_type(leaf)):
+            fail(ArgumentError(f"{name}: expected gradients of float type, got {brief(leaf)}"))
 
 
 def _zeros(params: Any) -> Any:

@@ -22,7 +22,7 @@ from ..kernel.ir import (
     Statement,
     Store,
 )
-from ..kernel.plan import Layout, Step, Storages, plan_memory
+from ..kernel.plan import Layout, Step, Storages, pair_donations, plan_memory
 from ..kernel.program import Call, CheckSite, Program, Result, Slot
 from .lower_contract import ContractLowering
 from .lower_loop import LoopLowering
@@ -169,8 +169,8 @@ def _with_check(body: tuple[Statement, ...], number: int) -> tuple[Statement, ..
 
 
 def _copied(storage: int, types: dict[int, TensorType], steps: list[Step]) -> int:
-    """A copy of a storage, for a value that leaves the function a second time, or an input that
-    does in another shape."""
+    """A copy of a storage: for a value that leaves the function a second time, an input that does
+    in another shape, or a result that its kernel cannot write where it belongs."""
     copy = len(types)
     type_ = types[copy] = types[storage]
     size = _elements(type_)
@@ -192,22 +192,8 @@ def _copied(storage: int, types: dict[int, TensorType], steps: list[Step]) -> in
 
 def _program(graph: Graph, lowered: Lowered) -> Program:
     """Plan memory and address every parameter of every call."""
-    inputs = set(lowered.inputs)
-    results = frozenset(lowered.results) - inputs
-    leaves = {s: graph.type(v) for s, v in zip(lowered.results, graph.outputs) if s in results}
-    donated = tuple(
-        lowered.inputs[leaf]
-        for leaf in sorted(graph.signature.donated)
-        if lowered.inputs[leaf] not in lowered.results
-    )
-    storages = Storages(
-        sizes={s: _elements(t) * t.dtype.itemsize for s, t in lowered.types.items()},
-        types={**lowered.types, **leaves},
-        outside=frozenset(inputs) | results,
-        donated=donated,
-        results=tuple(s for s in dict.fromkeys(lowered.results) if s in results),
-    )
-    layout = plan_memory(lowered.steps, storages, lowered.guards)
+    lowered, layout = plan_steps(graph, lowered)
+    results = frozenset(lowered.results) - frozenset(lowered.inputs)
     outputs = [s for s in dict.fromkeys(lowered.results) if layout.home[s] == s and s in results]
     slots = _slots(lowered, layout, outputs)
     kernels, index = _shared_kernels(layout.kernels)
@@ -232,6 +218,42 @@ def _program(graph: Graph, lowered: Lowered) -> Program:
         written=written,
         checks=lowered.checks,
         guard_calls=lowered.guards,
+    )
+
+
+def plan_steps(graph: Graph, lowered: Lowered) -> tuple[Lowered, Layout]:
+    """A plan that has every result with a partner in the memory of that donated input.
+
+    A result that is written too early for that, or by a kernel that reads its partner elsewhere, is
+    copied there at the end.
+    """
+    storages = _storages(graph, lowered)
+    layout = plan_memory(lowered.steps, storages, lowered.guards)
+    missed = {r for r, donated in storages.partners.items() if layout.home[r] != donated}
+    if not missed:
+        return lowered, layout
+    types, steps = dict(lowered.types), list(lowered.steps)
+    results = tuple(_copied(s, types, steps) if s in missed else s for s in lowered.results)
+    lowered = replace(lowered, steps=tuple(steps), types=types, results=results)
+    storages = _storages(graph, lowered)
+    layout = plan_memory(lowered.steps, storages, lowered.guards)
+    assert all(layout.home[r] == donated for r, donated in storages.partners.items())
+    return lowered, layout
+
+
+def _storages(graph: Graph, lowered: Lowered) -> Storages:
+    inputs = frozenset(lowered.inputs)
+    leaves = {s: graph.type(v) for s, v in zip(lowered.results, graph.outputs) if s not in inputs}
+    donated = [
+        lowered.inputs[leaf]
+        for leaf in sorted(graph.signature.donated)
+        if lowered.inputs[leaf] not in lowered.results
+    ]
+    return Storages(
+        sizes={s: _elements(t) * t.dtype.itemsize for s, t in lowered.types.items()},
+        outside=inputs | frozenset(leaves),
+        partners=pair_donations(list(leaves), donated, {**lowered.types, **leaves}),
+        results=frozenset(leaves),
     )
 
 

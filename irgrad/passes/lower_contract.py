@@ -43,9 +43,8 @@ class ContractLowering:
         writes = tuple(self._buffer(f"r{i}", v, "write") for i, v in enumerate(region.outputs))
         k_size = math.prod(index.extent for index in statement.k)
         points = math.prod(self._shape(Value(self.contraction)))
-        flops = points * (
-            2 * k_size + sum(REGISTRY[region[m].op].flops for m in self.members) - 1
-        )
+        behind = [k for k in self.members if k != self.contraction]
+        flops = points * (2 * k_size + sum(REGISTRY[region[k].op].flops for k in behind))
         moved = sum(b.size * region.type(v).dtype.itemsize for b, v in zip(
             reads + writes, [*(Value(k) for k in region.inputs), *region.outputs]))
         return Kernel(self.name, reads + writes, (statement,), flops=flops, bytes=moved)

@@ -14,7 +14,7 @@ import optree
 from ..errors import ArgumentError, brief
 from ..ir.spec import parse_type
 from ..ir.types import TensorType, dtype_of
-from ..tracing.trees import leaf_names, tree_of
+from ..tracing.trees import leaf_names, too_deep, tree_of
 from .boundary import Boundary, Parameter, describe_value
 from .guards import value_key
 
@@ -202,17 +202,20 @@ def key_text(key: Any) -> str:
     return f"{key[0].name}{list(key[1])}" if isinstance(key, tuple) else key.__name__
 
 
-def static_key(fixed: Mapping[Position, Any]) -> tuple[tuple[Position, type, Any], ...]:
+def static_key(fixed: Mapping[Position, Any]) -> tuple[tuple[Position, Any, Any], ...]:
     """What a compile depends on in static arguments; ArgumentError for unhashable ones."""
     for position, value in fixed.items():
         try:
             hash(value)
-        except TypeError:
+        except (TypeError, ValueError):
             raise ArgumentError(
                 f"static argument {position}: expected a hashable value, got "
                 f"{describe_value(value)}"
             ) from None
-    return tuple((position, value_key(value), value) for position, value in fixed.items())
+    try:
+        return tuple((position, value_key(value), value) for position, value in fixed.items())
+    except RecursionError:
+        raise too_deep() from None
 
 
 # -- what may be traced --------------------------------------------------------------------------

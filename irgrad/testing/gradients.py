@@ -12,6 +12,7 @@ import optree
 from ..differentiation import jvp, vjp
 from ..errors import ArgumentError, CheckError, brief
 from ..subgraph import leaf_type
+from ..tracing.locations import ends_at_call
 from ..tracing.trace import require_function
 from ..tracing.trees import flatten_object
 
@@ -33,6 +34,7 @@ class _Check:
     rng: np.random.Generator
 
 
+@ends_at_call
 def check_grads(
     f: Function,
     args: Sequence[Any],

@@ -263,4 +263,3 @@ class Growth:
             self._evaluated = len(self.graph)
             return None
         return made if made.value in self.values else None
-

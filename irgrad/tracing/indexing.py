@@ -144,6 +144,8 @@ def _bound(t: Trace, value: Any, size: Size, default: Size) -> Size:
 
 def _slice(t: Trace, item: slice, size: Size, axis: int, plan: _Plan) -> None:
     step = 1 if item.step is None else _step(item.step)
+    if isinstance(size, int):  # a longer step chooses the same single element
+        step = max(min(step, size or 1), -(size or 1))
     if step > 0:
         start, stop = _bound(t, item.start, size, 0), _bound(t, item.stop, size, size)
         plan.take(start, _not_before(start, stop), step)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import cache, lru_cache
+from collections.abc import Callable
+from functools import cache, lru_cache, wraps
 from types import FrameType, ModuleType
+from typing import ParamSpec, TypeVar
 
 import networkx
 import numpy as np
@@ -14,6 +16,8 @@ import optree
 from ..errors import IrgradError
 from ..ir.location import Location, describe
 
+P = ParamSpec("P")
+R = TypeVar("R")
 CALLERS = 3  # lines kept besides the innermost one
 
 
@@ -68,3 +72,17 @@ def add_location(error: IrgradError, locations: tuple[Location, ...]) -> None:
     message = str(error)
     if locations and '\n  File "' not in message:
         error.args = (f"{message}\n{describe(locations[0])}",)
+
+
+def ends_at_call(function: Callable[P, R]) -> Callable[P, R]:
+    """Let the errors of a public function end with the line that calls it, unless they name one."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except IrgradError as error:
+            add_location(error, user_locations())
+            raise
+
+    return call

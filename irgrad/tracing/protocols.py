@@ -73,8 +73,8 @@ def call_function(
     found = find_function(functions, name)
     if given:
         accepted = inspect.signature(found).parameters
-        unknown = [key for key in given if key not in accepted and "options" not in accepted]
-        if unknown:
+        unknown = [key for key in given if key not in accepted]
+        if unknown and not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
             raise TraceError(
                 f"{name}: expected arguments among {', '.join(accepted)}, got {', '.join(unknown)}"
             )

@@ -42,7 +42,7 @@ from ..ir.types import TensorType, dtype_of
 from .context import Closed, Trace, scalar_type
 from .dispatch import find_trace, run_traced
 from .functions.namespace import FUNCTIONS
-from .locations import add_location, user_locations
+from .locations import add_location, ends_at_call, user_locations
 from .sizes import SymbolicSize
 from .tracer import Tracer
 from .trees import flatten_object, leaf_names, tree_of, unflatten_object
@@ -169,6 +169,7 @@ class _Call:
         return function(*(merged[i] for i in range(self.total)), **self.keywords)
 
 
+@ends_at_call
 def trace(
     f: Callable[..., Any],
     *specs: Any,

@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from faulty import faulty
 
 import irgrad as ig
 import irgrad.numpy as inp
 from irgrad.errors import ArgumentError, DimError, ShapeError
-
-from faulty import faulty
 
 X = np.ones((3, 4))
 

@@ -10,7 +10,7 @@ from irgrad.ir.graph import Graph
 from irgrad.kernel.ir import Accumulate, Kernel, Store, walk
 from irgrad.kernel.plan import Step
 from irgrad.kernel.program import Call, Program, Slot
-from irgrad.passes.lower import Lowered, lower, lower_steps
+from irgrad.passes.lower import Lowered, lower, lower_steps, plan_steps
 
 NOBODY, SCRATCH = -1, -2
 
@@ -22,7 +22,8 @@ def check_plan(fused: Graph) -> Program:
     input is written unless it is donated, and none before the guards are done, and that the
     results are there at the end.
     """
-    lowered, program = lower_steps(fused), lower(fused)
+    lowered, _ = plan_steps(fused, lower_steps(fused))
+    program = lower(fused)
     assert len(lowered.steps) == len(program.calls)
     memory = _Memory(program, lowered)
     for position, (step, call) in enumerate(zip(lowered.steps, program.calls)):

@@ -43,7 +43,7 @@ def target_machine(cpu: Cpu) -> llvm.TargetMachine:
         _initialise_all_targets()
     target = llvm.Target.from_triple(triple)
     return target.create_target_machine(
-        cpu=cpu.name, features=cpu.features, opt=1, jit=False, reloc="pic", codemodel="small"
+        cpu=cpu.name, features=cpu.features, opt=2, jit=False, reloc="pic", codemodel="small"
     )
 
 
