@@ -55,7 +55,7 @@ def compile_code(program: Program) -> Code:
 
     cpu = host_cpu()
     clock = _Clock()
-    name = hashlib.sha256(repr(_Key(program).parts).encode()).hexdigest()[:16]
+    name = hashlib.sha256(_Key(program).text.encode()).hexdigest()[:16]
     module = clock.time("emit", lambda: program_module(program, name, cpu.vector_bytes))
     data = clock.time("optimise", lambda: compile_module(module, cpu))
     loaded = clock.time("load", lambda: load_object(data))
@@ -70,11 +70,12 @@ def compile_code(program: Program) -> Code:
 
 
 class _Key:
-    """What the code of a program depends on; lines and messages are no part of it."""
+    """What the code of a program depends on, as text, in which 0.0 and -0.0 differ; lines and
+    messages are no part of it."""
 
     def __init__(self, program: Program) -> None:
         kernels = tuple((k.name, k.buffers, k.body) for k in program.kernels)
-        self.parts = (
+        parts = (
             kernels,
             program.calls,
             program.inputs,
@@ -82,13 +83,13 @@ class _Key:
             program.arena_bytes,
             program.guard_calls,
         )
-        self._hash = hash(self.parts)
+        self.text = repr(parts)
 
     def __hash__(self) -> int:
-        return self._hash
+        return hash(self.text)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self.parts == other.parts
+        return isinstance(other, _Key) and self.text == other.text
 
 
 @dataclass(slots=True)

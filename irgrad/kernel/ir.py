@@ -16,7 +16,7 @@ set before by an explicit Store.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..ir.location import Location
 
@@ -65,14 +65,19 @@ class Let:
 
     op "constant" has the attribute value and no operands; op "index" gives a loop's index as dtype
     (its one operand is the index name); op "cast" converts to dtype (float to int saturates, NaN
-    gives 0; to bool is x != 0).
+    gives 0; to bool is x != 0). literal: the value as text, by which two of them are equal: 0.0 and
+    -0.0 differ.
     """
 
     name: str
     op: str
     operands: tuple[str, ...]
     dtype: str
-    value: bool | int | float | None = None
+    value: bool | int | float | None = field(default=None, compare=False)
+    literal: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "literal", repr(self.value))
 
 
 @dataclass(frozen=True, slots=True)
