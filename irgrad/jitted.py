@@ -156,6 +156,10 @@ class Jitted:
         """Bind to an instance, as functions do."""
         return self if instance is None else types.MethodType(self, instance)
 
+    def __deepcopy__(self, memo: object) -> Jitted:
+        """The function itself, as for any function of Python."""
+        return self
+
     def cache_info(self) -> JitInfo:
         """How often this function was compiled, and why."""
         return JitInfo(len(self._reasons), self._seconds, tuple(self._reasons))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import optree
@@ -125,6 +125,19 @@ class Compiled:
         self._parameters = parameter_names(self.signature)
         self.attempt = self._make_attempt()
         self.finish = make_finish(self.signature.outputs, self._outputs)
+
+    def __copy__(self) -> Compiled:
+        """The function itself, which never changes."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Compiled:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise ArgumentError(
+            f"{self.graph.name}: expected no pickle of compiled code; keep its text, "
+            "c.ir('traced'), and compile that"
+        )
 
     # -- calling ---------------------------------------------------------------------------------
 

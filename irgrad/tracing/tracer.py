@@ -374,6 +374,14 @@ class Tracer:
             "write np.stack([...]) or irgrad.numpy.asarray, and np.where instead of arr[i] = t",
         )
 
+    def __format__(self, spec: str) -> str:
+        if spec:
+            self._refuse(f"the format {spec!r}", "format the result of the function")
+        return repr(self)
+
+    def __deepcopy__(self, memo: object) -> Tracer:
+        return self
+
     def __hash__(self) -> int:
         self._refuse("hash() (a dict key or a set member)", "use id(x), or a list")
 

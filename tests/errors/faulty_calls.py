@@ -126,6 +126,18 @@ def gradient_by_a_missing_argument() -> None:
     ig.grad(loss, argnums=2)(X, X)  # BAD
 
 
+@faulty(ArgumentError, "sgd", "{'b': *, 'w': *}", "{'w': *}")
+def gradients_of_another_tree() -> None:
+    params = {"w": X, "b": X[0]}
+    optimiser = ig.optim.sgd(0.1)
+    optimiser.update({"w": X}, optimiser.init(params), params)  # BAD
+
+
+@faulty(ArgumentError, "check_grads", "a float output", "none")
+def check_of_a_function_without_derivatives() -> None:
+    ig.testing.check_grads(lambda x: x > 0, (X,))  # BAD
+
+
 @faulty(ArgumentError, "jvp: tangent 0", "f64[3,4]", "f32[3,4]")
 def tangent_of_another_dtype() -> None:
     ig.jvp(np.sin, (X,), (X.astype(np.float32),))  # BAD
@@ -330,6 +342,12 @@ def symbolic_sizes_for_the_processor() -> None:
         return x * 2
 
     ig.compile(model, "f32[n]")  # BAD
+
+
+@faulty(LoweringError, "cpu kernel", "f32 or f64", "got f16")
+def product_of_half_floats() -> None:
+    half = X.astype(np.float16)
+    ig.jit(lambda x: x @ x.T)(half)  # BAD
 
 
 @faulty(BackendError, "target", "'gpu'", "installed: cpu")

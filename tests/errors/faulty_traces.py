@@ -209,6 +209,16 @@ def escaped_into_another_trace() -> None:
     ig.trace(model, X)
 
 
+@faulty(TraceError, "the format '.3f'", "f64[]")
+def formatted_value() -> None:
+    def model(x: Any) -> Any:
+        loss = x.sum()
+        print(f"loss {loss:.3f}")  # BAD
+        return loss
+
+    ig.jit(model)(X)
+
+
 @faulty(TraceError, "hash()", "f64[]")
 def value_as_a_key() -> None:
     def model(x: Any) -> Any:

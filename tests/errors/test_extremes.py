@@ -5,6 +5,8 @@ What could take the process down with it runs in a process of its own.
 
 from __future__ import annotations
 
+import copy
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -20,6 +22,7 @@ from irgrad.errors import (
     ArgumentError,
     DonationError,
     LimitError,
+    LoweringError,
     ParseError,
     ShapeError,
     VerifyError,
@@ -149,6 +152,16 @@ def test_texts_that_cannot_run() -> None:
                 call(X)
 
 
+def test_a_symbolic_size_on_the_way_is_named() -> None:
+    text = """graph (%x: f64[3]) {
+      %0 = slice(%x) {start=(n,), step=(1,), stop=(3,)} : f64[-n+3]
+      %1 = reduce_sum(%0) {axes=(0,)} : f64[]
+      return %1
+    }"""
+    with pytest.raises(LoweringError, match=r"slice: expected sizes that are numbers, got f64\[-n"):
+        ig.compile(ig.ir.parse(text))
+
+
 # -- sizes -----------------------------------------------------------------------------------------
 
 HUGE = 2**62
@@ -184,7 +197,7 @@ def test_huge_sizes_on_the_way_are_fine() -> None:
     np.testing.assert_array_equal(got[4], X[:1])
     np.testing.assert_array_equal(got[5], np.roll(X, (2**70 + 1) % 3))
     np.testing.assert_array_equal(got[6], X[2:])
-    with pytest.raises(ig.errors.LoweringError, match=r"fewer than 2\*\*31 elements"):
+    with pytest.raises(LoweringError, match=r"fewer than 2\*\*31 elements"):
         ig.compile(lambda x: (x + 1).sum(), "f32[2147483648]")
     with pytest.raises(LimitError, match=r"fewer than 2\*\*63 bytes"):
         ig.compile(lambda x: x.sum(), "f32[4611686018427387904]")
@@ -247,3 +260,16 @@ def test_empty_arrays_and_numbers() -> None:
         update = ig.jit(lambda x: x + 1, donate=0, target=target)
         for array in (np.zeros(()), np.zeros((0, 3))):
             assert update(array) is array
+
+
+# -- copies ----------------------------------------------------------------------------------------
+
+
+def test_compiled_functions_are_copied_as_functions_are() -> None:
+    jitted = ig.jit(lambda x: copy.deepcopy(x) * 2)
+    compiled = ig.compile(lambda x: copy.copy(x) * 2, X)
+    np.testing.assert_array_equal(jitted(X), 2 * X)
+    assert copy.deepcopy({"f": jitted})["f"] is jitted
+    assert copy.copy(compiled) is compiled and copy.deepcopy([compiled])[0] is compiled
+    with pytest.raises(ArgumentError, match="expected no pickle of compiled code"):
+        pickle.dumps(compiled)
