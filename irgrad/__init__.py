@@ -9,6 +9,7 @@ Names that are not listed in `__all__` are not public.
 """
 
 from . import errors, ir, linalg, nn, numpy, optim, testing
+from .batching import vmap
 from .custom_rules import custom_jvp, custom_vjp, linear_call
 from .differentiation import (
     grad,
@@ -19,6 +20,7 @@ from .differentiation import (
     value_and_grad,
     vjp,
 )
+from .jacobians import hessian, jacobian
 from .runtime.compiled import Compiled
 from .runtime.options import Options
 from .tracing.trace import trace
@@ -35,8 +37,10 @@ __all__ = [
     "custom_vjp",
     "errors",
     "grad",
+    "hessian",
     "hvp",
     "ir",
+    "jacobian",
     "jit",
     "jvp",
     "linalg",
@@ -51,4 +55,5 @@ __all__ = [
     "trace",
     "value_and_grad",
     "vjp",
+    "vmap",
 ]

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import optree
 
-from .errors import DifferentiationError, brief
+from .errors import ArgumentError, DifferentiationError, brief
 from .ir.graph import Graph, Value
 from .ir.types import TensorType
 from .ops.registry import builder
 from .ops.structured import has_tangent
-from .subgraph import TracedFunction, fail, leaf_type, match_leaves, trace_function
+from .runtime.copies import reduce_to_name
+from .runtime.signatures import arrange, parameters_of
+from .subgraph import TracedFunction, at_call, fail, leaf_type, match_leaves, trace_function
 from .tracing.context import Closed, Trace
+from .tracing.locations import call_function, ends_at_call
 from .tracing.trace import at_user_line, find_trace, require_function
 from .tracing.tracer import Tracer
 from .tracing.trees import flatten_object, unflatten_object
@@ -55,24 +59,42 @@ class custom_jvp:  # noqa: N801
     not linear.
     """
 
+    @ends_at_call
     def __init__(self, f: Function) -> None:
         require_function("custom_jvp", f)
         self.function = f
         self.rule: Function | None = None
         self._nesting = _Nesting()
-        functools.update_wrapper(self, f)
+        functools.update_wrapper(self, f, updated=())
 
+    @ends_at_call
     def defjvp(self, rule: Function) -> Function:
         """Set the rule; returns it, so this works as a decorator."""
         require_function("defjvp", rule)
         self.rule = rule
         return rule
 
-    def __call__(self, *args: Any) -> Any:
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """Bind to an instance, as functions do."""
+        return self if instance is None else types.MethodType(self, instance)
+
+    def __copy__(self) -> Self:
+        """The function itself, as for any function of Python."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> str:
+        """Its name, as for any function of Python; ArgumentError where a module lacks it."""
+        return reduce_to_name(self)
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        args = _positional(self.function, args, kwargs)
         name = f"custom_jvp {_name(self.function)}"
         trace = find_trace(flatten_object(args)[0])
         if trace is None or self._nesting.depth >= MAX_NESTING:
-            return self.function(*args)
+            return at_call(call_function, self.function, args, {})
         if self.rule is None:
             fail(DifferentiationError(f"{name}: expected a rule given by defjvp, got none"))
         with self._nesting:
@@ -94,14 +116,16 @@ class custom_vjp:  # noqa: N801
     not linear.
     """
 
+    @ends_at_call
     def __init__(self, f: Function) -> None:
         require_function("custom_vjp", f)
         self.function = f
         self.forward: Function | None = None
         self.backward: Function | None = None
         self._nesting = _Nesting()
-        functools.update_wrapper(self, f)
+        functools.update_wrapper(self, f, updated=())
 
+    @ends_at_call
     def defvjp(self, forward: Function, backward: Function) -> None:
         """Set the two functions."""
         require_function("defvjp: forward", forward)
@@ -109,11 +133,27 @@ class custom_vjp:  # noqa: N801
         self.forward = forward
         self.backward = backward
 
-    def __call__(self, *args: Any) -> Any:
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """Bind to an instance, as functions do."""
+        return self if instance is None else types.MethodType(self, instance)
+
+    def __copy__(self) -> Self:
+        """The function itself, as for any function of Python."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> str:
+        """Its name, as for any function of Python; ArgumentError where a module lacks it."""
+        return reduce_to_name(self)
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        args = _positional(self.function, args, kwargs)
         name = f"custom_vjp {_name(self.function)}"
         trace = find_trace(flatten_object(args)[0])
         if trace is None or self._nesting.depth >= MAX_NESTING:
-            return self.function(*args)
+            return at_call(call_function, self.function, args, {})
         if self.forward is None or self.backward is None:
             fail(DifferentiationError(
                 f"{name}: expected two functions given by defvjp, got none"
@@ -123,6 +163,7 @@ class custom_vjp:  # noqa: N801
             return _call_custom_vjp(trace, name, parts, args)
 
 
+@ends_at_call
 def linear_call(forward: Function, backward: Function, residuals: Any, operands: Any) -> Any:
     """Call a linear function that comes with its own transpose.
 
@@ -138,8 +179,24 @@ def linear_call(forward: Function, backward: Function, residuals: Any, operands:
     require_function("linear_call: backward", backward)
     trace = find_trace(flatten_object((residuals, operands))[0])
     if trace is None:
-        return forward(residuals, operands)
+        return at_call(call_function, forward, (residuals, operands), {})
     return _call_linear(trace, forward, backward, residuals, operands)
+
+
+def _positional(
+    f: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[Any, ...]:
+    """The arguments of a call by position, as rules get them, defaults filling gaps."""
+    if not kwargs:
+        return args
+    arguments = at_call(arrange, parameters_of(f), (), args, kwargs)
+    if arguments.keywords:
+        fail(ArgumentError(
+            f"{_name(f)}: expected arguments with a position, which rules need, got "
+            f"{brief(sorted(arguments.dynamic[-1]))} by name alone"
+        ))
+    dynamic: tuple[Any, ...] = arguments.dynamic
+    return dynamic
 
 
 # -- custom_jvp ------------------------------------------------------------------------------------
@@ -158,7 +215,7 @@ def _call_custom_jvp(
     def flat_rule(primals: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
         places = dict(zip(floats, tangents))
         moved = unflatten_object(tree, [places.get(i) for i in range(len(leaves))])
-        result = rule(unflatten_object(tree, primals), moved)
+        result = call_function(rule, (unflatten_object(tree, primals), moved), {})
         out, tangent = _pair(f"{name}: rule: expected a pair (output, tangent)", result)
         _match_outputs(f"{name}: rule: output", body, out)
         inner = find_trace(tangents)
@@ -195,7 +252,11 @@ def _call_custom_vjp(
     if not _has_derivative(body):
         return function(*args)
     residuals = _Residuals()
-    ahead = trace_function(lambda *inner: residuals.split(name, body, forward(*inner)), args)
+
+    def flat_forward(*inner: Any) -> list[Any]:
+        return residuals.split(name, body, call_function(forward, inner, {}))
+
+    ahead = trace_function(flat_forward, args)
     back = _trace_backward(name, backward, body, residuals, args)
     closed = _join_closed(name, body, ahead, back)
     forward_region = closed.region("forward", ahead)
@@ -246,7 +307,8 @@ def _trace_backward(
     """Trace backward as a function of the array residuals and the cotangents of float outputs."""
 
     def flat_backward(arrays: Sequence[Any], cotangents: Sequence[Any]) -> list[Any]:
-        result = backward(residuals.rebuild(arrays), body.tangent_tree(cotangents))
+        given = (residuals.rebuild(arrays), body.tangent_tree(cotangents))
+        result = call_function(backward, given, {})
         if not isinstance(result, tuple) or len(result) != len(args):
             fail(DifferentiationError(
                 f"{name}: backward: expected a tuple of {len(args)} cotangents, got "
@@ -287,7 +349,7 @@ def _call_linear(
     _require_floats("results", ahead.output_types)
 
     def flat_backward(kept: Any, cotangents: Sequence[Any]) -> list[Any]:
-        result = backward(kept, unflatten_object(ahead.outputs, cotangents))
+        result = call_function(backward, (kept, unflatten_object(ahead.outputs, cotangents)), {})
         inner = find_trace(cotangents)
         return _match_parts(inner, "linear_call: backward: cotangent", tree, result, types)
 
@@ -405,4 +467,4 @@ def _match_parts(
 
 
 def _name(f: Function) -> str:
-    return getattr(f, "__name__", type(f).__name__)
+    return str(getattr(f, "__name__", type(f).__name__))

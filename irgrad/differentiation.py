@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import WRAPPER_ASSIGNMENTS, wraps
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -32,12 +32,13 @@ from .subgraph import (
     fail,
     leaf_type,
     match_leaves,
+    require_values,
     trace_function,
 )
 from .tracing.locations import ends_at_call
 from .tracing.trace import at_user_line, find_trace, inline_graph, require_function
 from .tracing.tracer import Tracer
-from .tracing.trees import flatten_object, unflatten_object
+from .tracing.trees import flatten_object, tree_text, unflatten_object
 
 Function = Callable[..., Any]
 
@@ -56,7 +57,7 @@ def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -
     """
     both = _value_and_grad("grad", f, argnums, has_aux)
 
-    @wraps(f)
+    @like_function(f)
     def gradient(*args: Any, **kwargs: Any) -> Any:
         value, found = both(*args, **kwargs)
         return (found, value[1]) if has_aux else found
@@ -72,6 +73,7 @@ def value_and_grad(
     return Jitted(Plan(_value_and_grad("value_and_grad", f, argnums, has_aux)))
 
 
+@ends_at_call
 def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
     """The value of `f` and its derivative in a direction, by forward mode.
 
@@ -84,18 +86,20 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
     """
     require_function("jvp", f)
     primals = tuple(_sequence("jvp: primals", primals))
+    require_values("jvp: primals", primals)
     tangents = tuple(_sequence("jvp: tangents", tangents))
     traced = trace_function(f, primals)
     _, tree = flatten_object(primals)
     given = match_leaves("jvp: tangent", tree, tangents, traced.types)
     active = [position for position, tangent in enumerate(given) if tangent is not None]
     graph = at_call(jvp_graph, traced.graph, active)
-    results = _call_graph(graph, [*traced.arguments, *(given[position] for position in active)])
+    results = call_graph(graph, [*traced.arguments, *(given[position] for position in active)])
     count = traced.outputs.num_leaves
     out = unflatten_object(traced.outputs, results[:count])
     return out, traced.tangent_tree(results[count:])
 
 
+@ends_at_call
 def linearize(f: Function, *primals: Any) -> tuple[Any, Function]:
     """The value of `f` and its derivative as a linear function of tangents.
 
@@ -104,9 +108,10 @@ def linearize(f: Function, *primals: Any) -> tuple[Any, Function]:
     the arguments are written later.
     """
     require_function("linearize", f)
-    split = _split(f, primals)
+    split = _split("linearize", f, primals)
     _, tree = flatten_object(primals)
 
+    @ends_at_call
     def pushed(*tangents: Any) -> Any:
         given = match_leaves("linearize: tangent", tree, tangents, split.traced.types)
         moved = [given[position] for position in split.active]
@@ -115,6 +120,7 @@ def linearize(f: Function, *primals: Any) -> tuple[Any, Function]:
     return split.out, pushed
 
 
+@ends_at_call
 def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
     """The value of `f` and its pullback, by reverse mode.
 
@@ -127,12 +133,13 @@ def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
     a cotangent that does not match.
     """
     require_function("vjp", f)
-    split = _split(f, primals)
+    split = _split("vjp", f, primals)
     first = len(split.residuals)
     backward = transpose_graph(split.linear, range(first, len(split.linear.inputs)))
     types = split.traced.output_types
     leaves, tree = flatten_object(primals)
 
+    @ends_at_call
     def pullback(cotangent: Any) -> tuple[Any, ...]:
         given = match_leaves("vjp: cotangent", split.traced.outputs, cotangent, types)
         arriving = [ct for ct, type_ in zip(given, types) if has_tangent(type_)]
@@ -145,6 +152,7 @@ def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
     return split.out, pullback
 
 
+@ends_at_call
 def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     """The product of the Hessian of a scalar function with a vector, by forward over reverse.
 
@@ -163,13 +171,27 @@ def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     return products[0] if len(products) == 1 else products
 
 
+@ends_at_call
 def stop_gradient(x: Any) -> Any:
-    """The same tree of values, whose derivative is zero."""
+    """The same tree of values, whose derivative is zero.
+
+    Raises ArgumentError for a leaf that is no array, number or text, as such an object might hold
+    values whose derivative would go on.
+    """
     leaves, tree = flatten_object(x)
+    for leaf in leaves:
+        if not isinstance(leaf, (np.ndarray, np.generic, complex, str, bytes)):
+            leaf_type(leaf)
     return unflatten_object(tree, map(_stop, leaves))
 
 
-class _Part(NamedTuple):
+def like_function(f: Function) -> Callable[[Function], Function]:
+    """Decorate a derivative of `f` with what Python calls `f`, where that is text."""
+    named = [name for name in WRAPPER_ASSIGNMENTS if isinstance(getattr(f, name, None), str)]
+    return wraps(f, named, ())
+
+
+class ActivePart(NamedTuple):
     """An argument to differentiate by: the positions of its leaves, and its tree."""
 
     positions: list[int]
@@ -183,21 +205,18 @@ def _value_and_grad(
     has_aux: bool,
 ) -> Function:
     require_function(name, f)
-    numbers = tuple(argnums) if isinstance(argnums, (tuple, list)) else (argnums,)
-    whole = all(isinstance(x, int) and not isinstance(x, bool) for x in numbers)
-    if not numbers or not whole or len(set(numbers)) != len(numbers):
-        raise ArgumentError(
-            f"{name}: expected argnums as distinct argument positions, got {brief(argnums)}"
-        )
+    if not isinstance(has_aux, bool):
+        raise ArgumentError(f"{name}: expected has_aux as a bool, got {brief(has_aux)}")
+    numbers = read_argnums(name, argnums)
 
-    @wraps(f)
+    @like_function(f)
     def derived(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        parts = [_active_part(name, number, args) for number in numbers]
+        parts = active_parts(name, numbers, args)
         traced = trace_function(f, args, kwargs)
         _require_value(name, traced, has_aux)
         active = [position for part in parts for position in part.positions]
         graph = at_call(gradient_graph, traced.graph, active, has_aux=has_aux)
-        results = _call_graph(graph, traced.arguments)
+        results = call_graph(graph, traced.arguments)
         count = traced.outputs.num_leaves
         rest = iter(results[count:])
         gradients = tuple(
@@ -209,24 +228,49 @@ def _value_and_grad(
     return derived
 
 
-def _active_part(name: str, number: int, args: Sequence[Any]) -> _Part:
+def read_argnums(name: str, argnums: int | Sequence[int]) -> tuple[int, ...]:
+    """The positions of the arguments to differentiate by; ArgumentError where they are none."""
+    numbers = tuple(argnums) if isinstance(argnums, (tuple, list)) else (argnums,)
+    whole = all(isinstance(x, int) and not isinstance(x, bool) for x in numbers)
+    if not numbers or not whole or len(set(numbers)) != len(numbers):
+        raise ArgumentError(
+            f"{name}: expected argnums as distinct argument positions, got {brief(argnums)}"
+        )
+    return numbers
+
+
+def active_parts(
+    name: str, numbers: tuple[int, ...], args: Sequence[Any]
+) -> list[ActivePart]:
+    """The leaves of the arguments at distinct positions, all float."""
+    parts = [_active_part(name, number, args) for number in numbers]
+    if len({number % len(args) for number in numbers}) < len(numbers):
+        fail(ArgumentError(
+            f"{name}: expected argnums as distinct argument positions, got {brief(numbers)} of "
+            f"{len(args)} arguments"
+        ))
+    return parts
+
+
+def _active_part(name: str, number: int, args: Sequence[Any]) -> ActivePart:
     """The leaves of one argument, which must all be float."""
     if not -len(args) <= number < len(args):
         fail(ArgumentError(
-            f"{name}: expected argnums below the {len(args)} positional arguments, got {number}"
+            f"{name}: expected argnums below the {len(args)} positional arguments, got "
+            f"{brief(number)}"
         ))
     number %= len(args)
     leaves, tree = flatten_object(args[number])
     for leaf, path in zip(leaves, tree.paths()):
         type_ = leaf_type(leaf)
         if not has_tangent(type_):
-            entries = "".join(f"[{entry!r}]" for entry in path)
+            entries = "".join(f"[{brief(entry)}]" for entry in path)
             fail(DifferentiationError(
                 f"{name}: expected argument {number}{entries} of float type to differentiate by, "
                 f"got {type_}"
             ))
     first = len(flatten_object(tuple(args[:number]))[0])
-    return _Part(list(range(first, first + len(leaves))), tree)
+    return ActivePart(list(range(first, first + len(leaves))), tree)
 
 
 def _require_value(name: str, traced: TracedFunction, has_aux: bool) -> None:
@@ -242,11 +286,11 @@ def _require_value(name: str, traced: TracedFunction, has_aux: bool) -> None:
         if len(parts) != 2 or parts[0].num_leaves != 1:
             fail(DifferentiationError(
                 f"{name}: expected a pair of a scalar float and a tree where has_aux is true, got "
-                f"{tree}"
+                f"{tree_text(tree)}"
             ))
 
 
-def _call_graph(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
+def call_graph(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
     """The outputs of a graph: traced values where an argument is one, else arrays.
 
     arguments: arrays, numbers and traced values, of the types of the inputs.
@@ -287,11 +331,12 @@ class _Split:
     active: list[int]
 
 
-def _split(f: Function, primals: Sequence[Any]) -> _Split:
+def _split(name: str, f: Function, primals: tuple[Any, ...]) -> _Split:
+    require_values(f"{name}: argument", primals)
     traced = trace_function(f, primals)
     active = [i for i, type_ in enumerate(traced.types) if has_tangent(type_)]
     split = at_call(split_graph, traced.graph, active)
-    results = _call_graph(split.forward, traced.arguments)
+    results = call_graph(split.forward, traced.arguments)
     count = traced.outputs.num_leaves
     out = unflatten_object(traced.outputs, results[:count])
     return _Split(traced, out, split.linear, results[count:], active)
@@ -304,7 +349,7 @@ def _call_linear(
     first = len(residuals)
     absent = [first + i for i, x in enumerate(moved) if x is None]
     present = [x for x in moved if x is not None]
-    return _call_graph(bind_zeros(graph, absent), [*residuals, *present])
+    return call_graph(bind_zeros(graph, absent), [*residuals, *present])
 
 
 def _sequence(what: str, values: Any) -> Sequence[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -203,11 +204,12 @@ def _check_strict(graph: Graph, options: Options) -> None:
 
 
 def _check_sizes(graph: Graph) -> None:
-    """Raise LimitError for an input or output larger than any array."""
+    """Raise LimitError for an input or output larger than any array; NumPy counts sizes of 0 as
+    1. Values on the way may be of any size, as kernels need not store them."""
     for value in (*map(Value, graph.inputs), *graph.outputs):
         type_ = graph.type(value)
-        size = type_.size
-        if isinstance(size, int) and size * type_.dtype.itemsize > sys.maxsize:
+        sizes = [size or 1 for size in type_.shape if isinstance(size, int)]
+        if math.prod(sizes) * type_.dtype.itemsize > sys.maxsize:
             limit = "arrays of fewer than 2**63 bytes"
             raise LimitError(f"{graph.name}: expected {limit}, got {type_}")
 

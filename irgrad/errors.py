@@ -17,6 +17,10 @@ class TraceError(IrgradError):
     """A traced value was used as a trace cannot record; the message says what to write."""
 
 
+class MissingError(TraceError, AttributeError):
+    """An attribute of ndarray, or of anything else, that traced values do not have."""
+
+
 class ShapeError(IrgradError, ValueError):
     """Shapes, axes or indices of an operation do not fit together."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from .errors import ArgumentError, CheckError, InternalError
+from .errors import ArgumentError, CheckError, InternalError, LimitError, VerifyError, brief
 from .ir.dims import Dim, Size, divide_exact, evaluate, names
 from .ir.graph import Graph, Node, Value
 from .ir.location import describe
@@ -25,8 +27,11 @@ def interpret(
     they are taken from `graph.captures`. watch: called with the key and the results of each node
     of the graph itself (inputs and nodes of regions excepted) when it has been computed.
     Raises ArgumentError where an argument does not have its input's dtype and shape, CheckError
-    where a check of the graph fails, InternalError where a result differs from its inferred type.
+    where a check of the graph fails, LimitError where a result does not fit in memory,
+    InternalError where a result differs from its inferred type.
     """
+    if not isinstance(graph, Graph):
+        raise ArgumentError(f"interpret: expected a graph, got {brief(graph)}")
     arrays = [np.asarray(array) for array in arguments]
     missing = graph.inputs[len(arrays) :]
     if missing and all(key in graph.captures for key in missing):
@@ -45,6 +50,15 @@ def interpret(
     dims = bind_dims(types, [array.shape for array in arrays], labels)
     with np.errstate(all="ignore"):
         return _Run(dims).run(graph, arrays, watch)
+
+
+def require_array(what: str, shape: Sequence[int], itemsize: int) -> None:
+    """Raise LimitError, starting with `what`, for a shape of which NumPy makes no array.
+
+    Axes of size 0 do not help: NumPy counts the bytes without them.
+    """
+    if math.prod(size or 1 for size in shape) * itemsize > sys.maxsize:
+        raise LimitError(f"{what}: expected an array of fewer than 2**63 bytes, got {shape}")
 
 
 def input_names(graph: Graph) -> list[str]:
@@ -167,15 +181,27 @@ class _Run:
     def _evaluate(
         self, graph: Graph, node: Node, operands: Sequence[np.ndarray]
     ) -> Sequence[np.ndarray]:
-        assert node.op in REGISTRY, f"graph {graph.name}: unknown op {node.op}"
+        if node.op not in REGISTRY:
+            raise VerifyError(f"{node.op}: expected the name of an op, got an unknown one")
+        for type_ in node.types:
+            if type_ is not None:
+                require_array(node.op, self._shape(type_), type_.dtype.itemsize)
         try:
             results = REGISTRY[node.op].evaluate(operands, dict(node.attributes), self)
         except CheckError as error:
             if node.op != "check" or not node.locations:
                 raise
             raise CheckError(f"{error}\n{describe(node.locations[0])}") from None
+        except MemoryError:
+            got = ", ".join(map(str, node.types))
+            raise LimitError(
+                f"{node.op}: expected results that fit in memory, got {got}"
+            ) from None
         self._check_results(graph, node, results)
         return results
+
+    def _shape(self, type_: TensorType) -> tuple[int, ...]:
+        return tuple(evaluate(size, self.dims) for size in type_.shape)
 
     def _check_results(self, graph: Graph, node: Node, results: Sequence[np.ndarray]) -> None:
         """Raise InternalError where the results are not of the node's inferred types."""
@@ -183,7 +209,7 @@ class _Run:
             type_ is not None
             and isinstance(array, np.ndarray)
             and array.dtype == type_.dtype.numpy
-            and array.shape == tuple(evaluate(size, self.dims) for size in type_.shape)
+            and array.shape == self._shape(type_)
             for array, type_ in zip(results, node.types)
         )
         if not agree:

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import optree
 
-from .errors import IrgradError, LimitError, LoweringError, TraceError
+from .errors import IrgradError, LimitError, LoweringError, TraceError, brief
 from .ir.dims import names as size_names
 from .ir.graph import Graph, Value
 from .runtime.compiled import Compiled
+from .runtime.copies import reduce_to_name
 from .runtime.guards import Guards, watch
 from .runtime.options import Options
 from .runtime.signatures import (
@@ -32,7 +33,7 @@ from .runtime.signatures import (
     static_key,
     with_keywords,
 )
-from .tracing.locations import add_location, user_locations
+from .tracing.locations import add_location, call_function, ends_at_call, user_locations
 from .tracing.sizes import SymbolicSize
 from .tracing.trace import Program, trace_program
 from .tracing.tracer import Tracer
@@ -133,17 +134,18 @@ class Jitted:
     """
 
     def __init__(self, plan: Plan, specs: tuple[Any, ...] | None = None) -> None:
-        update_wrapper(self, plan.f)
+        update_wrapper(self, plan.f, updated=())
         self.__wrapped__ = plan.f
         self.specs = specs
         self._plan = plan
         self._entries: dict[Any, list[_Entry]] = {}
         self._last: _Entry | None = None
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
+        self._building: dict[Any, threading.RLock] = {}
         self._reasons: list[str] = []
         self._seconds = 0.0
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run, after compiling where this signature is new."""
         last = self._last
         if last is not None and not kwargs and last.guards.hold():
@@ -156,15 +158,23 @@ class Jitted:
         """Bind to an instance, as functions do."""
         return self if instance is None else types.MethodType(self, instance)
 
-    def __deepcopy__(self, memo: object) -> Jitted:
+    def __copy__(self) -> Jitted:
         """The function itself, as for any function of Python."""
         return self
+
+    def __deepcopy__(self, memo: object) -> Jitted:
+        return self
+
+    def __reduce__(self) -> str:
+        """Its name, as for any function of Python; ArgumentError where a module lacks it."""
+        return reduce_to_name(self)
 
     def cache_info(self) -> JitInfo:
         """How often this function was compiled, and why."""
         return JitInfo(len(self._reasons), self._seconds, tuple(self._reasons))
 
-    def compiled(self, *args: Any, **kwargs: Any) -> Compiled:
+    @ends_at_call
+    def compiled(self, /, *args: Any, **kwargs: Any) -> Compiled:
         """The compiled function for the signature of these arguments, which is not run."""
         arguments = self._plan.arrange(args, kwargs)
         entry = self._find(arguments, *self._flatten(arguments))
@@ -175,12 +185,25 @@ class Jitted:
             )
         return entry.compiled
 
+    @ends_at_call
     def trace(self, *specs: Any) -> Graph:
         """The graph for arguments of these types, by default those of `specs`, as `trace` gives it.
 
         Static arguments are given as their values.
         """
         return self._plan.trace(self._plan.arrange(specs or self.specs or (), {})).graph
+
+    def replan(
+        self,
+        donate: tuple[Position, ...],
+        static: tuple[Position, ...],
+        target: str,
+        options: Options | None,
+    ) -> Plan:
+        """A plan for the same function, with this one's settings where none are given."""
+        own = self._plan
+        options = options or own.options
+        return Plan(own.f, donate or own.donate, static or own.static, target, options)
 
     # -- from a call to an entry -----------------------------------------------------------------
 
@@ -190,12 +213,12 @@ class Jitted:
             arguments = self._plan.arrange(args, kwargs)
             leaves, spec = flatten_object(arguments.dynamic)
             if any(isinstance(leaf, (Tracer, SymbolicSize)) for leaf in leaves):
-                return self._plan.f(*args, **kwargs)
+                return call_function(self._plan.f, args, kwargs)
             if self.specs is not None:
                 leaves, spec = self._flatten(arguments)
             entry = self._find(arguments, leaves, spec)
             if entry is None:
-                return self._plan.f(*args, **kwargs)
+                return call_function(self._plan.f, args, kwargs)
         except IrgradError as error:
             add_location(error, user_locations())
             raise
@@ -224,7 +247,9 @@ class Jitted:
         for entry in reversed(self._entries.get(key, ())):
             if entry.guards.hold():
                 return entry
-        with self._lock:
+        with self._lock:  # one for each key: tracing may run threads that need other signatures
+            building = self._building.setdefault(key, threading.RLock())
+        with building:
             known = self._entries.get(key, [])
             for entry in reversed(known):
                 if entry.guards.hold():
@@ -232,7 +257,7 @@ class Jitted:
             guards = watch(self._plan.f)
             if guards.traced:
                 return None
-            reason = self._reason(key, known)
+            reason = self._reason(key, known, list(arguments.fixed.values()))
             check_leaves(arguments, leaves, spec)
             dynamic: Any = spec.unflatten(leaves)
             traced = replace(arguments, dynamic=dynamic)
@@ -244,8 +269,11 @@ class Jitted:
             self._entries[key] = [*known, entry]
             return entry
 
-    def _reason(self, key: Any, known: list[_Entry]) -> str:
-        """Why a compile is needed. Raises LimitError where it is one too many."""
+    def _reason(self, key: Any, known: list[_Entry], fixed: list[Any]) -> str:
+        """Why a compile is needed. Raises LimitError where it is one too many.
+
+        fixed: the static arguments.
+        """
         if known:
             changed = known[-1].guards.changed()
             reason = f"variable {changed}" if changed else "variables changed"
@@ -254,7 +282,7 @@ class Jitted:
         else:
             reason = "new signature " + ", ".join(map(key_text, key[1]))
             if key[2]:
-                reason += f" with static {[value for _, _, value in key[2]]!r:.60}"
+                reason += f" with static {brief(fixed, 60)}"
         limit = self._plan.options.max_retraces
         if len(self._reasons) > limit:
             raise LimitError(

@@ -14,11 +14,11 @@ from .ir.graph import Graph, Value
 from .ir.types import I64, TensorType, dtype_of
 from .ops.structured import has_tangent
 from .tracing.context import scalar_type
-from .tracing.locations import add_location, user_locations
+from .tracing.locations import add_location, call_function, user_locations
 from .tracing.sizes import SymbolicSize
 from .tracing.trace import trace_flat
 from .tracing.tracer import Tracer
-from .tracing.trees import flatten_object, unflatten_object
+from .tracing.trees import flatten_object, tree_text, unflatten_object
 
 _NUMBERS = (bool, int, float, np.generic)
 
@@ -72,9 +72,9 @@ def trace_function(
 
     def call(*tracers: Tracer) -> Any:
         positional, named = unflatten_object(tree, tracers)
-        return f(*positional, **named)
+        return call_function(f, positional, named)
 
-    flat = trace_flat(call, types, weak=[_is_weak(x) for x in leaves])
+    flat = at_call(trace_flat, call, types, weak=[_is_weak(x) for x in leaves])
     return TracedFunction(flat.graph, (*leaves, *flat.closed), len(leaves), flat.outputs)
 
 
@@ -97,6 +97,13 @@ def leaf_type(x: Any) -> TensorType:
     return fail(
         ArgumentError(f"argument: expected {wanted}, got {brief(x)} of type {type(x).__name__}")
     )
+
+
+def require_values(what: str, tree: Any) -> None:
+    """Raise ArgumentError for a tree that holds a type in the place of a value."""
+    for x in flatten_object(tree)[0]:
+        if isinstance(x, TensorType):
+            fail(ArgumentError(f"{what}: expected an array or a number, got the type {x}"))
 
 
 def _is_weak(x: Any) -> bool:
@@ -123,8 +130,8 @@ def match_leaves(
     try:
         leaves = tree.flatten_up_to(given)
     except (ValueError, TypeError) as mismatch:
-        other = flatten_object(given)[1]
-        fail(error(f"{what}: expected the tree {tree}, got {other}"), mismatch)
+        other = tree_text(flatten_object(given)[1])
+        fail(error(f"{what}: expected the tree {tree_text(tree)}, got {other}"), mismatch)
     found = []
     for position, (x, type_) in enumerate(zip(leaves, types, strict=True)):
         if tangents and x is None:
@@ -141,7 +148,7 @@ def match_leaves(
 
 
 def _is_leaf(x: Any) -> bool:
-    return isinstance(x, (Tracer, SymbolicSize, np.ndarray, TensorType, *_NUMBERS))
+    return isinstance(x, (Tracer, SymbolicSize, np.ndarray, *_NUMBERS))
 
 
 def _fit(x: Any, type_: TensorType) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ArgumentError, CheckError, IrgradError
+from .errors import ArgumentError, CheckError, brief
 from .ir.graph import Graph, attributes
 from .ir.spec import parse_type
 from .ir.types import TensorType
@@ -20,7 +20,7 @@ from .runtime.options import Options, make_options
 from .runtime.signatures import Position, positions
 from .tracing.context import Trace
 from .tracing.dispatch import find_trace, run_traced
-from .tracing.locations import add_location, ends_at_call, user_locations
+from .tracing.locations import ends_at_call
 
 Function = Callable[..., Any]
 
@@ -73,7 +73,8 @@ def compile(  # noqa: A001
 
     f_or_graph: a function, or a graph, which needs no specs. specs: one for each argument: types
     such as "f32[8,784]", arrays or numbers, in nested tuples, lists and dicts; at the positions of
-    static arguments their values. donate, static, options: as for `jit`.
+    static arguments their values. donate, static, options: as for `jit`. Where a jitted function is
+    given, its specs, donated and static arguments and options hold unless others are given.
 
     Raises LoweringError for sizes that are names, except with target="reference".
     """
@@ -81,13 +82,15 @@ def compile(  # noqa: A001
     if isinstance(f_or_graph, Graph):
         return _compile_graph(f_or_graph, specs, positions(donate), static, target, settings)
     f = f_or_graph
-    if isinstance(f, Jitted):
-        specs = specs or f.specs or ()
-        f = f.__wrapped__
     if not callable(f):
         raise ArgumentError(f"compile: expected a function or a graph, got {describe_value(f)}")
-    plan = Plan(f, donate, static, target, settings)
-    return plan.compile(plan.arrange(specs, {}), watch(f))
+    if isinstance(f, Jitted):
+        specs = specs or f.specs or ()
+        given = settings if options else None
+        plan = f.replan(positions(donate), positions(static), target, given)
+    else:
+        plan = Plan(f, donate, static, target, settings)
+    return plan.compile(plan.arrange(specs, {}), watch(plan.f))
 
 
 def _compile_graph(
@@ -109,7 +112,7 @@ def _compile_graph(
     children = graph.signature.inputs.children
     if any(not isinstance(one, int) or not 0 <= one < len(children) for one in donate):
         raise ArgumentError(
-            f"donate: expected positions below {len(children)}, got {donate}"
+            f"donate: expected positions below {len(children)}, got {brief(donate)}"
         )
     starts = [sum(child.leaves for child in children[:i]) for i in range(len(children))]
     leaves = [
@@ -126,6 +129,7 @@ def spec(text: str) -> TensorType:
     return parse_type(text)
 
 
+@ends_at_call
 def check(pred: Any, message: str) -> None:
     """Raise CheckError with `message` when the function runs, unless `pred` is true everywhere.
 
@@ -137,16 +141,16 @@ def check(pred: Any, message: str) -> None:
     if trace is not None:
         run_traced(trace, _record_check, pred, message)
         return
-    array = np.asarray(pred)
-    if array.dtype != np.bool_:
-        raise _located(ArgumentError(f"check: expected bools, got {describe_value(pred)}"))
+    try:
+        array = np.asarray(pred)
+    except (ValueError, TypeError):  # lists of unequal lengths, or deeper than NumPy can follow
+        array = None
+    if array is None or array.dtype != np.bool_:
+        raise ArgumentError(f"check: expected bools, got {describe_value(pred)}")
     failing = np.flatnonzero(~array)
     if failing.size:
-        raise _located(
-            CheckError(
-                f"check: {message} (expected true everywhere, got false at flat index "
-                f"{failing[0]})"
-            )
+        raise CheckError(
+            f"check: {message} (expected true everywhere, got false at flat index {failing[0]})"
         )
 
 
@@ -157,8 +161,3 @@ def _record_check(trace: Trace, pred: Any, message: str) -> None:
     graph, builder = trace.graph, trace.builder
     attrs = attributes({"message": message})
     graph.effects.append(graph.add("check", [value.value], (), attrs, "", builder.locations))
-
-
-def _located(error: IrgradError) -> IrgradError:
-    add_location(error, user_locations())
-    return error

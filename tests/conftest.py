@@ -18,7 +18,7 @@ from irgrad.interpret import interpret
 from irgrad.ir import Graph
 
 MAX_COMPILES = 400
-INTERPRETED = frozenset({"autodiff", "numpy"})
+INTERPRETED = frozenset({"autodiff", "batching", "numpy"})
 COMPILES = pytest.StashKey[int]()
 
 

@@ -24,6 +24,7 @@ LAYERS = {
     "passes": 5, "runtime": 5,
     "driver": 6, "subgraph": 6, "jitted": 6.5,
     "transforms": 7, "differentiation": 7, "custom_rules": 7, "numpy": 7, "random": 7, "control": 7,
+    "batching": 7.5, "jacobians": 7.5,
     "linalg": 8, "nn": 8, "optim": 8, "frontends": 8,
     "embed": 9, "testing": 9, "tools": 9, "__init__": 10,
 }  # fmt: skip

@@ -143,3 +143,9 @@ class ReferenceExecutable:
     def source(self, form: str, kernel: str) -> str:
         """Raises ArgumentError: no code is made."""
         raise ArgumentError("source: expected a target that compiles kernels, got 'reference'")
+
+    def numba_function(self) -> NoReturn:
+        """Raises ArgumentError: jitted code cannot call the interpreter."""
+        raise ArgumentError(
+            "numba_function: expected a target that compiles kernels, got 'reference'"
+        )

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
+from ..errors import ArgumentError, brief
 from .graph import Graph, Value
 from .printer import (
     Style,
@@ -15,6 +16,7 @@ from .printer import (
     node_end,
     node_lines,
     node_start,
+    require_graph,
     return_line,
     signature_lines,
     value_labels,
@@ -32,8 +34,10 @@ def equal(a: Graph, b: Graph) -> bool:
     Compared are the canonical texts: ops, operands, attributes, types, regions, the order of
     inputs, outputs and effects, which inputs are captures, argument trees and donation. Names of
     graphs, inputs, arguments and values, static arguments, locations, keys, and nodes that nothing
-    needs do not count.
+    needs do not count. Raises ArgumentError for anything but graphs.
     """
+    for graph in (a, b):
+        require_graph("equal", graph)
     return a is b or canonical_text(a) == canonical_text(b)
 
 
@@ -42,11 +46,17 @@ def diff(a: Graph, b: Graph, context: int = 2) -> str:
 
     Nodes are matched by structure, and a matched node shows the number that it has in `a` on both
     sides; a node of `b` alone shows its number in `b` after a `+`. context: unchanged lines around
-    each change; `...` stands for others. Empty where the graphs are equal.
+    each change; `...` stands for others. Empty where the graphs are equal. Raises ArgumentError
+    for anything but graphs and a number of lines.
     """
+    for graph in (a, b):
+        require_graph("diff", graph)
+    if type(context) is not int or context < 0:
+        raise ArgumentError(f"diff: expected context as an integer >= 0, got {brief(context)}")
     if equal(a, b):
         return ""
     lines = _graph_diff(a, b, Style())
+    context = min(context, len(lines))
     near = {
         place
         for i, (mark, _) in enumerate(lines)

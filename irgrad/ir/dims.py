@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ..errors import DimError
+from ..errors import ArgumentError, DimError, brief
 
 Monomial = tuple[tuple[str, int], ...]  # (("n", 2), ("m", 1)) is n*n*m; () is the constant term
 
@@ -16,9 +17,24 @@ class Dim:
 
     terms: (monomial, coefficient) pairs, sorted, coefficients non-zero. Equality is equality of
     polynomials, so two dims that compare unequal may still agree for some sizes.
+
+    Arithmetic takes integers and dims, and raises ArgumentError for anything else.
     """
 
     terms: tuple[tuple[Monomial, int], ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.terms, tuple) or not all(map(_is_term, self.terms)):
+            raise ArgumentError(
+                "size: expected terms as pairs of a monomial and a coefficient, got "
+                f"{brief(self.terms)}"
+            )
+        monomials = [monomial for monomial, _ in self.terms]
+        ordered = list(self.terms) == sorted(self.terms, key=_order)
+        if not any(monomials) or len(set(monomials)) < len(monomials) or not ordered:
+            raise ArgumentError(
+                f"size: expected sorted terms with a name in one of them, got {brief(self.terms)}"
+            )
 
     def __add__(self, other: Size) -> Size:
         return _make(list(self.terms) + _terms(other))
@@ -29,7 +45,7 @@ class Dim:
         return self * -1
 
     def __sub__(self, other: Size) -> Size:
-        return self + (other * -1)
+        return _make([*self.terms, *((m, -c) for m, c in _terms(other))])
 
     def __rsub__(self, other: Size) -> Size:
         return (self * -1) + other
@@ -58,12 +74,34 @@ Size = int | Dim
 
 
 def symbol(name: str) -> Dim:
-    """The dim that consists of the single name `name`."""
+    """The dim that consists of the single name `name`; ArgumentError for what is no name."""
+    if not isinstance(name, str) or not (name.isidentifier() and name.isascii()):
+        raise ArgumentError(f"symbol: expected a name of letters and digits, got {brief(name)}")
     return Dim(((((name, 1),), 1),))
 
 
 def _terms(size: Size) -> list[tuple[Monomial, int]]:
-    return list(size.terms) if isinstance(size, Dim) else [((), int(size))]
+    if isinstance(size, Dim):
+        return list(size.terms)
+    try:
+        return [((), operator.index(size))]
+    except TypeError:
+        raise ArgumentError(f"size: expected an integer or a Dim, got {brief(size)}") from None
+
+
+def _is_term(term: object) -> bool:
+    """Whether something is a pair of ((name, power), ...), sorted, and a coefficient."""
+    if type(term) is not tuple or len(term) != 2:
+        return False
+    monomial, coefficient = term
+    if type(coefficient) is not int or coefficient == 0 or type(monomial) is not tuple:
+        return False
+    factors = all(
+        type(factor) is tuple and len(factor) == 2 and isinstance(factor[0], str)
+        and type(factor[1]) is int and factor[1] > 0
+        for factor in monomial
+    )
+    return factors and all(a[0] < b[0] for a, b in zip(monomial, monomial[1:]))
 
 
 def _join(a: Monomial, b: Monomial) -> Monomial:

@@ -8,18 +8,11 @@ from typing import Any, NamedTuple
 
 import networkx as nx
 
+from ..errors import ArgumentError, VerifyError, brief
+from .fields import Attributes, Value, as_tuple, graph_problem, is_value, require_node
 from .location import Location
 from .signature import Signature, flat_signature
 from .types import TensorType
-
-Attributes = tuple[tuple[str, Any], ...]
-
-
-class Value(NamedTuple):
-    """One result of one node."""
-
-    node: int
-    result: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +23,8 @@ class Node:
     yet inferred. attributes: sorted (name, value) pairs; values are bool, int, float, str, DType,
     sizes, tuples of those, or a Graph for the regions of region ops. name and locations stand
     outside equality of graphs.
+
+    Raises ArgumentError for a field of another kind.
     """
 
     op: str
@@ -39,12 +34,17 @@ class Node:
     name: str = ""
     locations: tuple[Location, ...] = ()
 
+    def __post_init__(self) -> None:
+        require_node(
+            self.op, self.operands, self.types, self.attributes, self.name, self.locations
+        )
+
     def attribute(self, name: str) -> Any:
-        """The value of an attribute; KeyError where the node has none of that name."""
+        """The value of an attribute; ArgumentError where the node has none of that name."""
         for key, value in self.attributes:
             if key == name:
                 return value
-        raise KeyError(name)
+        raise ArgumentError(f"{self.op}: expected the name of an attribute, got {brief(name)}")
 
     def regions(self) -> Iterator[tuple[str, Graph]]:
         """The graphs that the node holds, by attribute name."""
@@ -74,7 +74,12 @@ class Graph:
     op "input" in order (arguments first, then captures); `outputs` are values; `effects` are nodes
     kept for what they do, in order; `widenings` lists the float arrays that promotion widened while
     tracing. Only `add`, `replace`, `update` and `prune` change nodes.
+
+    Methods raise ArgumentError for keys, values and fields of nodes that do not fit, and leave the
+    graph as it was; those that walk the graph raise VerifyError where it is not well-formed.
     """
+
+    __array_ufunc__ = None  # arrays leave a comparison with a graph to the graph
 
     def __init__(self, name: str = "main") -> None:
         self.name = name
@@ -92,10 +97,13 @@ class Graph:
     # -- reading ---------------------------------------------------------------------------------
 
     def __getitem__(self, node: int) -> Node:
-        return self._nodes[node]
+        try:
+            return self._nodes[node]
+        except (KeyError, TypeError):
+            raise ArgumentError(f"graph: expected the key of a node, got {brief(node)}") from None
 
     def __contains__(self, node: int) -> bool:
-        return node in self._nodes
+        return isinstance(node, int) and node in self._nodes
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -105,16 +113,26 @@ class Graph:
 
     def type(self, value: Value) -> TensorType:
         """The type of a value, which must be inferred."""
-        found = self._nodes[value.node].types[value.result]
-        assert found is not None, f"value {value} has no type yet"
+        try:
+            found = self._nodes[value.node].types[value.result]
+        except (AttributeError, KeyError, IndexError, TypeError):
+            found = None
+        if found is None:
+            self._require_value(value)
+            raise VerifyError(
+                f"{self._nodes[value.node].op}: expected a type of result {value.result}, got none "
+                "(the pass infer gives types)"
+            )
         return found
 
     def users(self, node: int) -> list[int]:
         """The nodes that read a node, in order of key."""
+        self._require_key(node)
         return sorted(self.nx.successors(node))
 
     def use_count(self, value: Value) -> int:
         """How often a value is read by operands and outputs."""
+        self._require_value(value)
         reads = sum(
             operand == value
             for user in self.nx.successors(value.node)
@@ -130,8 +148,10 @@ class Graph:
         """Nodes in canonical order: inputs, then depth-first post-order from the roots.
 
         Independent of the keys, linear in the size of the graph. Nodes that no root reaches are
-        left out.
+        left out. Raises VerifyError for a cycle, and for fields of the graph that are of another
+        kind or name what it does not hold.
         """
+        self._require_fields()
         done = dict.fromkeys(self.inputs)
         for root in self.roots():
             stack = [(root, iter(self._nodes[root].operands))] if root not in done else []
@@ -143,7 +163,9 @@ class Graph:
                     done[node] = None
                     stack.pop()
                 elif below in open_nodes:
-                    raise AssertionError(f"graph {self.name}: cycle through node {below}")
+                    raise VerifyError(
+                        f"{self._nodes[below].op}: expected no cycle in graph {self.name}, got one"
+                    )
                 else:
                     open_nodes.add(below)
                     stack.append((below, iter(self._nodes[below].operands)))
@@ -161,9 +183,11 @@ class Graph:
         locations: tuple[Location, ...] = (),
     ) -> int:
         """Add a node and return its key. Operands must exist."""
+        values, known = as_tuple(op, "operands", operands), as_tuple(op, "types", types)
+        node = Node(op, values, known, attrs, name, locations)
+        self._require_operands(node)
         key = self._next
         self._next += 1
-        node = Node(op, tuple(operands), tuple(types), attrs, name, locations)
         self._nodes[key] = node
         self.nx.add_node(key)
         self._link(key, node)
@@ -182,6 +206,8 @@ class Graph:
 
         `new` must not depend on a reader of `old` (that would close a cycle).
         """
+        self._require_value(old)
+        self._require_value(new)
         if old == new:
             return
         for user in list(self.nx.successors(old.node)):
@@ -200,6 +226,12 @@ class Graph:
 
     def update(self, node: int, **changes: Any) -> None:
         """Change fields of a node's record in place: types, attributes, operands, locations."""
+        self._require_key(node)
+        unknown = changes.keys() - Node.__dataclass_fields__.keys()
+        if unknown:
+            raise ArgumentError(
+                f"update: expected fields of a node, got {brief(sorted(unknown)[0])}"
+            )
         self._set(node, replace(self._nodes[node], **changes))
 
     def prune(self) -> int:
@@ -232,7 +264,16 @@ class Graph:
         relocate: Callable[[tuple[Location, ...]], tuple[Location, ...]] | None = None,
     ) -> list[Value]:
         """Add the nodes of `body` with its inputs bound to `arguments`; return its outputs here."""
-        bound = dict(zip(body.inputs, arguments, strict=True))
+        values = as_tuple("inline", "arguments", arguments)
+        if not isinstance(body, Graph) or len(values) != len(body.inputs):
+            count = len(body.inputs) if isinstance(body, Graph) else None
+            raise ArgumentError(
+                f"inline: expected a graph and a value for each of its inputs, got {brief(body)} "
+                f"with {count} inputs and {len(values)} values"
+            )
+        for value in values:
+            self._require_value(value)
+        bound = dict(zip(body.inputs, values))
         mapping: dict[Value, Value] = {Value(key): value for key, value in bound.items()}
         for key in body.order():
             if key in bound:
@@ -253,17 +294,51 @@ class Graph:
 
     def _set(self, key: int, node: Node) -> None:
         old = self._nodes[key]
-        self._nodes[key] = node
         if old.operands != node.operands:
+            self._require_operands(node)
             self.nx.remove_edges_from([(v.node, key) for v in set(old.operands)])
             self._link(key, node)
+        self._nodes[key] = node
 
     def _link(self, key: int, node: Node) -> None:
         uses: dict[int, int] = {}
         for operand in node.operands:
-            assert operand.node in self._nodes, f"operand {operand} of {node.op} does not exist"
             uses[operand.node] = uses.get(operand.node, 0) + 1
         self.nx.add_edges_from((source, key, {"uses": count}) for source, count in uses.items())
+
+    # -- what must hold --------------------------------------------------------------------------
+
+    def _holds(self, value: Value) -> bool:
+        source = self._nodes.get(value.node)
+        return source is not None and 0 <= value.result < len(source.types)
+
+    def _require_key(self, key: object) -> None:
+        if type(key) is not int or key not in self._nodes:
+            raise ArgumentError(f"graph: expected the key of a node, got {brief(key)}")
+
+    def _require_value(self, value: object) -> None:
+        if not is_value(value) or not self._holds(value):  # type: ignore[arg-type]
+            raise ArgumentError(f"graph: expected a value of the graph, got {brief(value)}")
+
+    def _require_operands(self, node: Node) -> None:
+        for operand in node.operands:
+            if not self._holds(operand):
+                raise ArgumentError(
+                    f"{node.op}: expected operands that exist, got {tuple(operand)}"
+                )
+
+    def _require_fields(self) -> None:
+        """Raise VerifyError unless inputs, effects and outputs are what the graph holds."""
+        problem = graph_problem(vars(self))
+        if problem is not None:
+            raise VerifyError(f"graph: {problem}")
+        for what, keys in (("inputs", self.inputs), ("effects", self.effects)):
+            for key in keys:
+                if key not in self._nodes:
+                    raise VerifyError(f"graph: expected {what} that exist, got node {key}")
+        for value in self.outputs:
+            if not self._holds(value):
+                raise VerifyError(f"return: expected values that exist, got {tuple(value)}")
 
     # -- text ------------------------------------------------------------------------------------
 

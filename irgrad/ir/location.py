@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import linecache
 import os
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+MAX_SOURCE = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +29,31 @@ class Location:
         return f"{prefix}{relative_path(self.file)}:{self.line}"
 
     def source(self) -> str:
-        """The text of the line, or "" where the file is not at hand."""
-        return linecache.getline(self.file, self.line).strip()
+        """The text of the line, or "" where the file is not at hand.
+
+        Only regular files are read, of at most MAX_SOURCE bytes: IR text may name any path.
+        """
+        if self.file not in linecache.cache:
+            try:
+                found = os.stat(self.file)
+            except (OSError, ValueError):
+                return ""
+            if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_SOURCE:
+                return ""
+        try:
+            return linecache.getline(self.file, self.line).strip()
+        except ValueError:  # it declares an encoding that it is not in
+            return ""
 
 
 def relative_path(file: str) -> str:
     """The path from the working directory where the file lies below it, else its last two parts."""
     if not os.path.isabs(file):
         return file
-    here = os.getcwd() + os.sep
+    try:
+        here = os.getcwd() + os.sep
+    except OSError:  # the working directory is gone
+        here = file + os.sep
     if file.startswith(here):
         return file[len(here) :]
     return "/".join(file.replace(os.sep, "/").split("/")[-2:])

@@ -39,7 +39,7 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..errors import LimitError
+from ..errors import ArgumentError, LimitError, brief
 from .graph import Attributes, Graph, Value, attributes
 from .lexer import MAX_NODES, RESERVED, Lexer
 from .location import Location
@@ -60,6 +60,8 @@ def parse(text: str, file: str = "<text>") -> Graph:
     the text breaks the grammar, reads or returns an undefined value or defines one twice, and
     LimitError where it is larger or deeper than the limits in `lexer`. Ops are not looked up here.
     """
+    if not isinstance(file, str):
+        raise ArgumentError(f"parse: expected file as a string, got {brief(file)}")
     lexer = Lexer(text, file)
     if lexer.accept_word("irgrad"):
         start = lexer.start
@@ -342,7 +344,10 @@ class _Parser:
 
     def signature(self, names: tuple[str, ...]) -> Signature:
         lexer = self.lexer
+        start = lexer.start
         inputs = self.tree()
+        if inputs.kind != "tuple":
+            raise lexer.error(f"signature: expected a tuple of arguments, got {inputs}", start)
         lexer.expect("->")
         outputs = self.tree()
         donated: list[int] = []
@@ -371,7 +376,11 @@ class _Parser:
         keys: list[str] = []
         while lexer.kind != close:
             if kind == "dict":
-                keys.append(self.name_or_string())
+                start = lexer.start
+                key = self.name_or_string()
+                if key in keys:
+                    raise lexer.error("expected each key of a dict once, got it again", start)
+                keys.append(key)
                 lexer.expect(":")
             children.append(self.tree())
             if lexer.kind != close:

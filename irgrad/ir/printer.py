@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import LimitError, VerifyError
+from ..errors import ArgumentError, LimitError, VerifyError, brief
 from .dims import Dim
 from .graph import Graph, Node, Value
 from .lexer import MAX_DEPTH, MAX_NAME
@@ -43,10 +43,21 @@ def print_graph(graph: Graph, *, locations: bool = False, names: bool = False) -
     Equal graphs whose inputs have the same names give the same bytes, in any process. Nodes stand
     in canonical order; those that no output or effect needs are left out. locations: add each
     node's source lines, with relative paths. names: show names of values where they have one.
-    Raises LimitError for regions nested too deeply, VerifyError for an attribute that has no text.
+    Raises LimitError for regions nested too deeply, VerifyError for an attribute that has no text
+    and for a graph that is not well-formed, ArgumentError for an argument of another kind.
     """
+    require_graph("print_graph", graph)
+    for name, value in (("locations", locations), ("names", names)):
+        if not isinstance(value, bool):
+            raise ArgumentError(f"print_graph: expected {name} as a bool, got {brief(value)}")
     lines = ["irgrad 1", *graph_lines(graph, Style(locations=locations, names=names))]
     return "\n".join(lines) + "\n"
+
+
+def require_graph(what: str, graph: object) -> None:
+    """Raise ArgumentError, starting with `what`, for anything but a graph."""
+    if not isinstance(graph, Graph):
+        raise ArgumentError(f"{what}: expected a graph, got {brief(graph)}")
 
 
 def canonical_text(graph: Graph) -> str:

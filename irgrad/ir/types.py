@@ -9,8 +9,8 @@ from types import MappingProxyType
 import ml_dtypes
 import numpy as np
 
-from ..errors import DTypeError
-from .dims import Size, product
+from ..errors import ArgumentError, DTypeError, brief
+from .dims import Dim, Size, product
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +87,22 @@ def dtype_of(numpy_dtype: np.dtype | type | str) -> DType:
 
 @dataclass(frozen=True, slots=True)
 class TensorType:
-    """The type of a value: element type and shape, whose sizes are ints or symbolic dims."""
+    """The type of a value: element type and shape, whose sizes are ints or symbolic dims.
+
+    Raises ArgumentError for fields of other kinds.
+    """
 
     dtype: DType
     shape: tuple[Size, ...]
+
+    def __post_init__(self) -> None:
+        if type(self.dtype) is not DType:
+            raise ArgumentError(f"type: expected a DType, got {brief(self.dtype)}")
+        if type(self.shape) is not tuple:
+            raise ArgumentError(f"type: expected the sizes in a tuple, got {brief(self.shape)}")
+        for size in self.shape:
+            if type(size) is not int and type(size) is not Dim:
+                raise ArgumentError(f"type: expected sizes, int or Dim, got {brief(size)}")
 
     @property
     def rank(self) -> int:

@@ -11,11 +11,12 @@ from typing import Any, Protocol
 
 import networkx as nx
 
-from ..errors import ArgumentError, IrgradError, VerifyError
+from ..errors import ArgumentError, IrgradError, VerifyError, brief
 from .dims import Dim, names
 from .excerpt import fault
+from .fields import graph_problem
 from .graph import Graph, Node, Value
-from .lexer import MAX_RANK, RESERVED
+from .lexer import MAX_RANK, MAX_TERMS, RESERVED
 from .linear import verify_linear
 from .printer import brief_text, calling_convention
 from .spec import INT_MAX
@@ -49,6 +50,7 @@ class Level:
     regions: str
 
 
+_SHOWN = 80  # characters of the name of an op
 _CALLS = frozenset({"custom_jvp_call", "custom_vjp_call", "linear_call", "stop_gradient"})
 _FUSED = frozenset({"fused"})
 LEVELS: Mapping[str, Level] = MappingProxyType(
@@ -73,8 +75,10 @@ def verify(
     convention fits. Level "linear" adds that the outputs are linear in the inputs at the positions
     `linear_inputs` (by default, in all of float type). Raises ArgumentError for an unknown level.
     """
-    if level not in LEVELS:
-        raise ArgumentError(f"verify: expected a level of {', '.join(LEVELS)}, got {level!r}")
+    if not isinstance(graph, Graph):
+        raise ArgumentError(f"verify: expected a graph, got {brief(graph)}")
+    if not isinstance(level, str) or level not in LEVELS:
+        raise ArgumentError(f"verify: expected a level of {', '.join(LEVELS)}, got {brief(level)}")
     _verify_structure(graph)
     _verify_convention(graph)
     inputs, effects = frozenset(graph.inputs), frozenset(graph.effects)
@@ -95,7 +99,12 @@ def verify(
 
 
 def _verify_structure(graph: Graph) -> None:
-    """Operands, edges, inputs, outputs, effects, and that there is no cycle."""
+    """Fields, operands, edges, inputs, outputs, effects, and that there is no cycle."""
+    problem = graph_problem(vars(graph))
+    if problem is not None:
+        raise VerifyError(f"graph: {problem}")
+    if not isinstance(graph.nx, nx.DiGraph):
+        raise VerifyError(f"graph: expected a networkx.DiGraph, got {brief(graph.nx)}")
     if set(graph.nx) != set(graph):
         raise VerifyError(fault(graph, None, "graph: expected an entry in nx for each node"))
     for key in graph:
@@ -211,9 +220,10 @@ def _verify_node(graph: Graph, key: int, is_effect: bool, level: Level, ops: Ops
 def node_problem(node: Node, is_effect: bool, ops: Ops) -> str | None:
     """What is wrong with a node's op or attributes, apart from types; None where nothing is."""
     if node.op not in ops:
-        near = difflib.get_close_matches(node.op, ops, 1)
+        op = node.op[:_SHOWN]
+        near = difflib.get_close_matches(op, ops, 1)
         hint = f" (is '{near[0]}' meant?)" if near else ""
-        return f"{node.op}: expected the name of an op, got an unknown one{hint}"
+        return f"{op}: expected the name of an op, got an unknown one{hint}"
     record = ops[node.op]
     # A kernel has the effects of its region.
     effect = record.effect or (node.op in _FUSED and any(r.effects for _, r in node.regions()))
@@ -250,7 +260,7 @@ def type_problem(type_: Any) -> str | None:
         return f"expected at most {MAX_RANK} axes, got {len(type_.shape)}"
     for size in type_.shape:
         if not _is_size(size) or (isinstance(size, int) and size < 0):
-            return f"expected sizes that are integers >= 0 or made of names, got {size!r}"
+            return f"expected sizes that are integers >= 0 or made of names, got {brief(size)}"
     return None
 
 
@@ -271,9 +281,23 @@ def _is_int(value: Any) -> bool:
 
 def _is_size(value: Any) -> bool:
     if isinstance(value, Dim):
-        legal = (name.isidentifier() and name.isascii() for name in names(value))
-        return all(legal) and RESERVED.isdisjoint(names(value))
-    return _is_int(value) and -INT_MAX - 1 <= value <= INT_MAX
+        legal = all(name.isidentifier() and name.isascii() for name in names(value))
+        return legal and RESERVED.isdisjoint(names(value)) and _has_text(value)
+    return _is_int(value) and _fits(value)
+
+
+def _fits(number: int) -> bool:
+    return -INT_MAX - 1 <= number <= INT_MAX
+
+
+def _has_text(size: Dim) -> bool:
+    """Whether the parser would read a size of names back."""
+    factors = [
+        (abs(coefficient) != 1) + sum(power for _, power in monomial)
+        for monomial, coefficient in size.terms
+    ]
+    numbers = all(_fits(coefficient) for _, coefficient in size.terms)
+    return numbers and len(factors) <= MAX_TERMS and max(factors) <= MAX_TERMS
 
 
 def _tuple_of(test: Callable[[Any], bool]) -> Callable[[Any], bool]:

@@ -66,7 +66,7 @@ class Let:
     op "constant" has the attribute value and no operands; op "index" gives a loop's index as dtype
     (its one operand is the index name); op "cast" converts to dtype (float to int saturates, NaN
     gives 0; to bool is x != 0). literal: the value as text, by which two of them are equal: 0.0 and
-    -0.0 differ.
+    -0.0 differ. origin: the source line that it computes, which is no part of its meaning.
     """
 
     name: str
@@ -75,6 +75,7 @@ class Let:
     dtype: str
     value: bool | int | float | None = field(default=None, compare=False)
     literal: str = field(init=False, repr=False)
+    origin: Location | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "literal", repr(self.value))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..errors import LimitError
 from .ir import (
     Accumulate,
     Affine,
@@ -26,6 +27,7 @@ from .ir import (
 )
 
 ALIGNMENT = 64
+MAX_BYTES = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +252,10 @@ def _place(
 
 def _first_fit(spans: Mapping[object, tuple[int, int, int]]) -> tuple[dict[object, int], int]:
     """An offset for each (first step, last step, bytes), and the size of all."""
+    if sum(size + ALIGNMENT for _, _, size in spans.values()) > MAX_BYTES:
+        raise LimitError(
+            f"plan: expected intermediate arrays of at most {MAX_BYTES} bytes in all, got more"
+        )
     order = sorted(spans, key=lambda key: (-spans[key][2], spans[key][0], str(key)))
     start, end, size = np.array([spans[key] for key in order], np.int64).reshape(-1, 3).T
     size = -(-np.maximum(size, 1) // ALIGNMENT) * ALIGNMENT

@@ -11,6 +11,7 @@ from typing import Any
 from .. import numpy as np
 from ..errors import DTypeError, ShapeError
 from ..subgraph import fail
+from ..tracing.dispatch import find_trace, formula, plain_array
 from ..tracing.functions import elementwise, norms
 
 Axis = int | tuple[int, ...] | None
@@ -24,35 +25,51 @@ stop_gradient = elementwise.stop_gradient
 norm = norms.norm
 
 
+def _array(function: str, x: Any) -> Any:
+    """A traced value, an array or a number: what all formulas compute on by Python's operators."""
+    if isinstance(x, (bool, int, float)):
+        return x
+    return np.asarray(x) if find_trace((x,)) is not None else plain_array(function, x)
+
+
+@formula
 def tanh(x: Any) -> Any:
     """The hyperbolic tangent."""
     return np.tanh(x)
 
 
+@formula
 def silu(x: Any) -> Any:
     """x * sigmoid(x)."""
+    x = _array("silu", x)
     return x * sigmoid(x)
 
 
+@formula
 def gelu(x: Any, approximate: bool = True) -> Any:
     """x times the normal distribution function of x (Hendrycks and Gimpel, 2016).
 
     approximate: by tanh, the paper's formula; else by erfc, which keeps the lower tail's digits.
     """
+    x = _array("gelu", x)
     if approximate:
         inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * (x * x * x))
         return 0.5 * x * (1.0 + np.tanh(inner))
     return 0.5 * x * erfc(-x * math.sqrt(0.5))
 
 
+@formula
 def elu(x: Any, alpha: float = 1.0) -> Any:
     """x above 0, alpha * (exp(x) - 1) below (Clevert, Unterthiner and Hochreiter, 2015)."""
+    x = _array("elu", x)
     negative = np.where(x > 0, 0.0, x)
     return np.where(x > 0, x, alpha * np.expm1(negative))
 
 
+@formula
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
     """x above 0, negative_slope * x below."""
+    x = _array("leaky_relu", x)
     return np.where(x > 0, x, negative_slope * x)
 
 
@@ -65,11 +82,13 @@ def _shift(x: Any, axis: Axis) -> Any:
     return np.where(np.isfinite(largest), largest, 0)
 
 
+@formula
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """log(sum(exp(x))) along axes.
 
     inf where an element is; -inf, with derivative 0, where all are -inf.
     """
+    x = _array("logsumexp", x)
     shift = _shift(x, axis)
     total = np.sum(np.exp(x - shift), axis=axis, keepdims=True)
     empty = total == 0
@@ -81,17 +100,21 @@ def _dropped(x: Any, axis: Axis) -> tuple[int, ...]:
     """The axes that a reduction loses."""
     if axis is None:
         return tuple(range(np.ndim(x)))
-    return axis if isinstance(axis, tuple) else (axis,)
+    return tuple(axis) if isinstance(axis, (list, tuple)) else (axis,)
 
 
+@formula
 def softmax(x: Any, axis: Axis = -1) -> Any:
     """exp(x) / sum(exp(x)) along axes; NaN where an element is inf or all are -inf."""
+    x = _array("softmax", x)
     shifted = np.exp(x - stop_gradient(np.max(x, axis=axis, keepdims=True)))
     return shifted / np.sum(shifted, axis=axis, keepdims=True)
 
 
+@formula
 def log_softmax(x: Any, axis: Axis = -1) -> Any:
     """log(softmax(x)) without forming the quotient."""
+    x = _array("log_softmax", x)
     shifted = x - _shift(x, axis)
     return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
 
@@ -99,6 +122,7 @@ def log_softmax(x: Any, axis: Axis = -1) -> Any:
 # -- normalisation ---------------------------------------------------------------------------------
 
 
+@formula
 def layer_norm(
     x: Any, scale: Any = None, shift: Any = None, axis: int | tuple[int, ...] = -1,
     eps: float = 1e-5,
@@ -107,17 +131,19 @@ def layer_norm(
 
     (Ba, Kiros and Hinton, 2016.) scale, shift: broadcast against x.
     """
+    x = _array("layer_norm", x)
     centred = x - np.mean(x, axis=axis, keepdims=True)
     variance = np.mean(centred * centred, axis=axis, keepdims=True)
     result = centred / np.sqrt(variance + eps)
     if scale is not None:
-        result = result * scale
-    return result if shift is None else result + shift
+        result = result * _array("layer_norm", scale)
+    return result if shift is None else result + _array("layer_norm", shift)
 
 
 # -- losses ----------------------------------------------------------------------------------------
 
 
+@formula
 def cross_entropy(logits: Any, labels: Any, axis: int = -1) -> Any:
     """The mean over all samples of -log softmax(logits) at the labels.
 
@@ -125,6 +151,7 @@ def cross_entropy(logits: Any, labels: Any, axis: int = -1) -> Any:
     NaN where one lies outside); or probabilities of the shape of `logits`.
     Raises ShapeError or DTypeError for anything else.
     """
+    logits, labels = _array("cross_entropy", logits), _array("cross_entropy", labels)
     shape, wanted = np.shape(logits), np.shape(labels)
     kind = np.result_type(labels).kind
     place = axis % len(shape) if shape else 0
@@ -155,7 +182,8 @@ def _is_label(labels: Any, logits: Any, axis: int) -> Any:
     return np.expand_dims(labels, axis) == column
 
 
+@formula
 def mse_loss(prediction: Any, target: Any) -> Any:
     """The mean of (prediction - target)**2 over all elements."""
-    difference = prediction - target
+    difference = _array("mse_loss", prediction) - _array("mse_loss", target)
     return np.mean(difference * difference)

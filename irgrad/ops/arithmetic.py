@@ -15,7 +15,7 @@ SIGNED = "if"
 
 def _integer_safe_divide(x: np.ndarray, y: np.ndarray, floor: bool) -> np.ndarray:
     """Division where an integer divisor of 0 gives 0."""
-    if x.dtype.kind == "f":
+    if x.dtype.kind not in "iu":  # the kind of bf16 is "V"
         return np.floor_divide(x, y) if floor else np.remainder(x, y)
     safe = np.where(y == 0, 1, y)
     result = np.floor_divide(x, safe) if floor else np.remainder(x, safe)
@@ -24,7 +24,7 @@ def _integer_safe_divide(x: np.ndarray, y: np.ndarray, floor: bool) -> np.ndarra
 
 def _integer_power(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """NumPy's power; an integer to a negative integer power is 1/x truncated, and 0**-n is 0."""
-    if x.dtype.kind == "f":
+    if x.dtype.kind not in "iu":  # the kind of bf16 is "V"
         # Of arrays without axes NumPy takes roots by sqrt, which differs at -0.0 and -inf.
         return np.power(np.atleast_1d(x), np.atleast_1d(y)).reshape(x.shape)
     base = np.power(x, np.maximum(y, 0))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import IrgradError
+from ..errors import DTypeError, IrgradError
 from ..ir.dims import Size
 from ..ir.graph import Graph, Node, Value, attributes
 from ..ir.location import Location
@@ -63,7 +63,12 @@ class Builder:
 
 
 def as_scalar(value: Any, dtype: DType) -> bool | int | float:
-    """A Python number as the canonical attribute of a constant of `dtype` (rounded to it)."""
+    """A Python number as the canonical attribute of a constant of `dtype` (rounded to it).
+
+    Raises DTypeError for a complex dtype, of which there are no constants.
+    """
+    if dtype.kind == "c":
+        raise DTypeError(f"constant: expected a bool, integer or float dtype, got {dtype}")
     number = dtype.numpy.type(value)
     if dtype.kind == "b":
         return bool(number)

@@ -13,7 +13,7 @@ from .attributes import read_ints
 from .build import Expr
 from .elementwise import add_tangents
 from .movement import sample_calls, transpose
-from .record import Attrs, Evaluation, OpDef, RuleContext, Sample, Types
+from .record import Attrs, BatchContext, Batched, Evaluation, OpDef, RuleContext, Sample, Types
 from .rules import (
     NUMERIC,
     require_axis,
@@ -161,6 +161,30 @@ def _pull_back(
     return transpose(result, tuple(places.index(axis) for axis in range(rank)))
 
 
+def _batch(
+    ctx: BatchContext, operands: tuple[Expr, ...], batched: tuple[bool, ...], size: Size
+) -> tuple[Batched, ...]:
+    """A further pair of batch axes where both operands are batched.
+
+    Else the batch is a free axis of its operand, which the other one is read once for; it is moved
+    to the front of the result.
+    """
+    moved = {
+        name: tuple(axis + 1 for axis in axes) if batched[name.startswith("rhs")] else axes
+        for name, axes in ctx.attrs.items()
+    }
+    if all(batched):
+        moved |= {name: (0, *moved[name]) for name in ("lhs_batch", "rhs_batch")}
+    product = ctx.builder.one("dot_general", *operands, **moved)
+    if all(batched):
+        return ((product, True),)
+    place = len(moved["lhs_batch"])
+    if batched[1]:
+        place += len(free_axes(operands[0].type.rank, moved["lhs_batch"], moved["lhs_contract"]))
+    others = [axis for axis in range(product.type.rank) if axis != place]
+    return ((transpose(product, (place, *others)), True),)
+
+
 def _samples(rng: np.random.Generator) -> list[Sample]:
     """Matrix products, inner and outer products, batches at any axis, several contracted axes."""
     cases = (
@@ -192,6 +216,7 @@ OPS: tuple[OpDef, ...] = (
         _jvp,
         _transpose,
         _samples,
+        batch=_batch,
         flops=2,
         numpy=("dot", "matmul", "tensordot", "vecdot", "inner", "outer"),
     ),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.types import DType
+from .batching import shifted
 from .build import Expr
 from .record import (
     Attrs,
@@ -139,6 +140,7 @@ def elementwise(
         jvp=rule,
         transpose=transpose,
         samples=sample_arrays(count, *domain, dtypes="".join(k for k in kinds if k in "fib")),
+        batch=shifted(),
         scalar=scalar,
         flops=flops,
         numpy=numpy,

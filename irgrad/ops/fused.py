@@ -7,7 +7,7 @@ import numpy as np
 from ..ir.graph import Graph, Value
 from ..ir.types import F64, TensorType
 from .attributes import kind_error, read_attribute
-from .record import Attrs, NotDifferentiable, NotLinear, OpDef, Sample, Types
+from .record import Attrs, BatchedByEngine, NotDifferentiable, NotLinear, OpDef, Sample, Types
 from .structured import input_types, output_types, read_region, require_types, run_region
 
 
@@ -41,5 +41,6 @@ OPS: tuple[OpDef, ...] = (
         jvp=_AFTER,
         transpose=NotLinear(),
         samples=_samples,
+        batch=BatchedByEngine(),
     ),
 )

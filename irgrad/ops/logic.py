@@ -10,6 +10,7 @@ import numpy as np
 
 from ..ir.types import DTYPES, DType, TensorType
 from .attributes import read_dtype
+from .batching import shifted
 from .build import Expr
 from .elementwise import elementwise, sample_arrays
 from .record import Attrs, Evaluation, NotLinear, OpDef, RuleContext, Sample, Types
@@ -174,10 +175,10 @@ OPS: tuple[OpDef, ...] = (
     elementwise("isfinite", np.isfinite, [None], result=to_bool, numpy=("isfinite",),
                 scalar=lambda k, x: k.lt(k.abs(x), k.constant(math.inf))),
     OpDef("select", "elementwise", {}, _select_infer, _select_evaluate, _select_jvp,
-          _select_transpose, _select_samples, numpy=("where",)),
+          _select_transpose, _select_samples, batch=shifted(), numpy=("where",)),
     OpDef("cast", "elementwise", {"dtype": "dtype"}, _cast_infer, _cast_evaluate, _cast_jvp,
-          _cast_transpose, _cast_samples, numpy=("astype",)),
+          _cast_transpose, _cast_samples, batch=shifted(), numpy=("astype",)),
     OpDef("stop_gradient", "elementwise", {}, elementwise_rule("stop_gradient", 1, ANY),
           _identity_evaluate, lambda ctx, t: (None,), NotLinear(),
-          sample_arrays(1, -3.0, 3.0, "fib"), scalar=lambda k, x: x, flops=0),
+          sample_arrays(1, -3.0, 3.0, "fib"), batch=shifted(), scalar=lambda k, x: x, flops=0),
 )

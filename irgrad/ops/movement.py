@@ -1,4 +1,4 @@
-"""Movement: constants, index grids, and the ops that place elements without computing on them.
+"""Movement: the ops that place elements without computing on them.
 
 Besides the records this file holds functions that build movement nodes on expressions and leave out
 those that change nothing.
@@ -11,26 +11,30 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import DimError, DTypeError, LimitError, ShapeError
-from ..ir.dims import Size, divide_exact, evaluate, product
-from ..ir.types import BOOL, F32, F64, I32, I64, DType, TensorType
+from ..errors import DimError, ShapeError
+from ..ir.dims import Size, divide_exact, product
+from ..ir.types import BOOL, F32, F64, I32, DType, TensorType
 from .attributes import (
-    SIZE_BITS,
     is_negative,
-    kind_error,
-    read_attribute,
     read_axes,
-    read_dtype,
     read_int,
     read_ints,
     read_shape,
     read_sizes,
-    require_size,
     resolve,
 )
+from .batching import after_first, next_axes, next_axis, shifted, with_one, with_size, with_zero
 from .build import Expr
 from .elementwise import linear_jvp
-from .record import Attrs, Evaluation, NotLinear, OpDef, RuleContext, Sample, Transpose, Types
+from .record import (
+    Attrs,
+    Evaluation,
+    OpDef,
+    RuleContext,
+    Sample,
+    Transpose,
+    Types,
+)
 from .rules import require_axis, require_count, require_same_dtype, unequal_sizes
 
 Parts = tuple[Expr | None, ...]
@@ -94,65 +98,6 @@ def iota(like: Expr, shape: Sequence[Size], axis: int, dtype: DType) -> Expr:
 def invert(permutation: Sequence[int]) -> tuple[int, ...]:
     """The permutation that undoes another."""
     return tuple(sorted(range(len(permutation)), key=lambda i: permutation[i]))
-
-
-# -- constants and indices -----------------------------------------------------------------------
-
-
-def _infer_constant(types: Types, attrs: Attrs) -> Types:
-    require_count("constant", types, 0)
-    dtype = read_dtype("constant", attrs, "biuf")
-    value = read_attribute("constant", attrs, "value")
-    wanted = {"b": bool, "f": float}.get(dtype.kind, int)
-    if type(value) is not wanted:
-        raise kind_error("constant", "value", f"a {wanted.__name__} for {dtype}", value)
-    if dtype.is_integer:
-        info = np.iinfo(dtype.numpy)
-        if not info.min <= value <= info.max:
-            raise DTypeError(f"constant: expected a value of {dtype}, got one out of its range")
-    elif dtype.is_float:
-        with np.errstate(all="ignore"):
-            rounded = float(dtype.numpy.type(value))
-        if rounded != value and value == value:
-            raise DTypeError(f"constant: expected a value rounded to {dtype}, got {value!r}")
-    return (TensorType(dtype, read_shape("constant", attrs)),)
-
-
-def _evaluate_constant(inputs: Sequence[np.ndarray], attrs: Attrs, env: Evaluation) -> Arrays:
-    return (np.full(resolve(attrs["shape"], env), attrs["value"], attrs["dtype"].numpy),)
-
-
-def _infer_iota(types: Types, attrs: Attrs) -> Types:
-    require_count("iota", types, 0)
-    dtype = read_dtype("iota", attrs, "iuf")
-    shape = read_shape("iota", attrs)
-    require_axis("iota", read_int("iota", attrs, "axis"), len(shape))
-    return (TensorType(dtype, shape),)
-
-
-def _evaluate_iota(inputs: Sequence[np.ndarray], attrs: Attrs, env: Evaluation) -> Arrays:
-    shape, axis = resolve(attrs["shape"], env), attrs["axis"]
-    line = np.arange(shape[axis]).astype(attrs["dtype"].numpy)
-    column = line.reshape((-1,) + (1,) * (len(shape) - axis - 1))
-    return (np.array(np.broadcast_to(column, shape), order="C"),)
-
-
-def _infer_dim_size(types: Types, attrs: Attrs) -> Types:
-    require_count("dim_size", types, 0)
-    require_size("dim_size", "size", read_attribute("dim_size", attrs, "size"))
-    return (TensorType(I64, ()),)
-
-
-def _evaluate_dim_size(inputs: Sequence[np.ndarray], attrs: Attrs, env: Evaluation) -> Arrays:
-    value = evaluate(attrs["size"], env.dims)
-    if value.bit_length() > SIZE_BITS:
-        size = attrs["size"]
-        raise LimitError(f"dim_size: expected a number of 64 bits, got a larger one for {size}")
-    return (np.array(value, np.int64),)
-
-
-def _no_tangent(ctx: RuleContext, t: Parts) -> Parts:
-    return (None,)
 
 
 # -- reshape, transpose, broadcast, flip ---------------------------------------------------------
@@ -436,9 +381,6 @@ def _concatenate_transpose(ctx: RuleContext, ct: Parts, linear: tuple[bool, ...]
 
 # -- samples -------------------------------------------------------------------------------------
 
-SHAPES: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (7,), (3, 5), (2, 1, 3), (4, 0))
-
-
 def random_array(
     rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, spread: float = 3.0
 ) -> np.ndarray:
@@ -461,28 +403,6 @@ def sample_calls(
         for shapes, attrs in cases
         for dtype in dtypes
     ]
-
-
-def _constant_samples(rng: np.random.Generator) -> list[Sample]:
-    values = ((F32, 0.5), (F64, -0.1), (I32, -3), (BOOL, True))
-    return [
-        Sample((), {"value": value, "dtype": dtype, "shape": shape})
-        for shape in SHAPES
-        for dtype, value in values
-    ]
-
-
-def _iota_samples(rng: np.random.Generator) -> list[Sample]:
-    return [
-        Sample((), {"shape": shape, "axis": axis, "dtype": dtype})
-        for shape in SHAPES
-        for axis in range(len(shape))
-        for dtype in (F32, F64, I32, I64)
-    ]
-
-
-def _dim_size_samples(rng: np.random.Generator) -> list[Sample]:
-    return [Sample((), {"size": size}) for size in (0, 1, 784)]
 
 
 def _reshape_samples(rng: np.random.Generator) -> list[Sample]:
@@ -555,37 +475,32 @@ def _undone_by(build: Callable[[Expr, RuleContext], Expr]) -> Transpose:
 
 
 OPS: tuple[OpDef, ...] = (
-    OpDef("constant", "movement", {"value": "scalar", "dtype": "dtype", "shape": "sizes"},
-          _infer_constant, _evaluate_constant, _no_tangent, NotLinear(), _constant_samples,
-          flops=0, numpy=("full",)),
-    OpDef("iota", "movement", {"shape": "sizes", "axis": "int", "dtype": "dtype"},
-          _infer_iota, _evaluate_iota, _no_tangent, NotLinear(), _iota_samples, flops=0),
-    OpDef("dim_size", "movement", {"size": "size"},
-          _infer_dim_size, _evaluate_dim_size, _no_tangent, NotLinear(), _dim_size_samples,
-          flops=0),
     OpDef("reshape", "movement", {"shape": "sizes"}, _infer_reshape,
           _fresh(lambda x, attrs, env: x.reshape(resolve(attrs["shape"], env))),
           linear_jvp("reshape"), _undone_by(lambda ct, ctx: reshape(ct, ctx.inputs[0].shape)),
-          _reshape_samples, flops=0, numpy=("reshape",)),
+          _reshape_samples, batch=shifted(shape=with_size), flops=0, numpy=("reshape",)),
     OpDef("transpose", "movement", {"permutation": "ints"}, _infer_transpose,
           _fresh(lambda x, attrs, env: x.transpose(attrs["permutation"])),
           linear_jvp("transpose"),
           _undone_by(lambda ct, ctx: transpose(ct, invert(ctx.attrs["permutation"]))),
-          _transpose_samples, flops=0, numpy=("transpose", "permute_dims")),
+          _transpose_samples, batch=shifted(permutation=after_first), flops=0,
+          numpy=("transpose", "permute_dims")),
     OpDef("broadcast", "movement", {"shape": "sizes", "dims": "ints"}, _infer_broadcast,
           _evaluate_broadcast, linear_jvp("broadcast"), _broadcast_transpose, _broadcast_samples,
-          flops=0, numpy=("broadcast_to",)),
+          batch=shifted(shape=with_size, dims=after_first), flops=0, numpy=("broadcast_to",)),
     OpDef("slice", "movement", {"start": "sizes", "stop": "sizes", "step": "ints"}, _infer_slice,
-          _evaluate_slice, linear_jvp("slice"), _slice_transpose, _slice_samples, flops=0),
+          _evaluate_slice, linear_jvp("slice"), _slice_transpose, _slice_samples,
+          batch=shifted(start=with_zero, stop=with_size, step=with_one), flops=0),
     OpDef("pad", "movement", {"low": "sizes", "high": "sizes", "interior": "ints"}, _infer_pad,
-          _evaluate_pad, linear_jvp("pad"), _pad_transpose, _pad_samples, flops=0,
+          _evaluate_pad, linear_jvp("pad"), _pad_transpose, _pad_samples,
+          batch=shifted(low=with_zero, high=with_zero, interior=with_zero), flops=0,
           numpy=("pad",)),
     OpDef("concatenate", "movement", {"axis": "int"}, _infer_concatenate,
           lambda inputs, attrs, env: (np.array(np.concatenate(inputs, attrs["axis"]), order="C"),),
-          _concatenate_jvp, _concatenate_transpose, _concatenate_samples, flops=0,
-          numpy=("concatenate", "concat")),
+          _concatenate_jvp, _concatenate_transpose, _concatenate_samples,
+          batch=shifted(axis=next_axis), flops=0, numpy=("concatenate", "concat")),
     OpDef("flip", "movement", {"axes": "ints"}, _infer_flip,
           _fresh(lambda x, attrs, env: np.flip(x, attrs["axes"])), linear_jvp("flip"),
-          _undone_by(lambda ct, ctx: flip(ct, ctx.attrs["axes"])), _flip_samples, flops=0,
-          numpy=("flip",)),
+          _undone_by(lambda ct, ctx: flip(ct, ctx.attrs["axes"])), _flip_samples,
+          batch=shifted(axes=next_axes), flops=0, numpy=("flip",)),
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from ..ir.dims import Size
 from ..ir.types import TensorType
 
 if TYPE_CHECKING:
@@ -63,12 +64,43 @@ class RuleContext:
     attrs: Attrs
 
 
+@dataclass(frozen=True, slots=True)
+class BatchedByEngine:
+    """Declares that the batching engine treats an op itself, by name.
+
+    It holds regions, which are batched as whole graphs.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class NeverBatched:
+    """Declares that an op has no operands, so that there is nothing to batch it by."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchContext:
+    """What a batching rule sees of the node that it is applied to: its op and its attributes.
+
+    builder: adds to the graph of the batched values.
+    """
+
+    builder: Builder
+    op: str
+    attrs: Attrs
+
+
+# A value, and whether its axis 0 counts the elements of a batch.
+Batched = tuple["Expr", bool]
 Infer = Callable[[Types, Attrs], Types]
 Evaluate = Callable[[Sequence[np.ndarray], Attrs, Evaluation], Sequence[np.ndarray]]
 # Tangents and cotangents are None where they are zero.
 Jvp = Callable[[RuleContext, "tuple[Expr | None, ...]"], "tuple[Expr | None, ...]"]
 Transpose = Callable[
     [RuleContext, "tuple[Expr | None, ...]", tuple[bool, ...]], "tuple[Expr | None, ...]"
+]
+# The results, given the operands, which of them are batched (one at least), and the batch's size.
+Batch = Callable[
+    [BatchContext, "tuple[Expr, ...]", tuple[bool, ...], Size], "tuple[Batched, ...]"
 ]
 
 
@@ -91,11 +123,12 @@ class OpDef:
     attributes: name -> kind, one of bool int ints size sizes dtype scalar str graph slices.
     infer: result types from operand types and attributes; raises ShapeError or DTypeError.
     evaluate: the NumPy meaning. jvp: tangents of the results from tangents of the operands, in IR
-    ops. transpose: cotangents of the linear operands from those of the results. scalar: for
-    elementwise ops, the kernel expression over kernel primitives; None where the op itself is one.
-    flops: floating-point operations for each element of the result (of the operand, for
-    a reduction). samples: calls for the generated tests. numpy: names in NumPy and the array API.
-    effect: True for an op that is kept for what it does.
+    ops. transpose: cotangents of the linear operands from those of the results. batch: the op on
+    each element of a batch at once, in IR ops. scalar: for elementwise ops, the kernel expression
+    over kernel primitives; None where the op itself is one. flops: floating-point operations for
+    each element of the result (of the operand, for a reduction). samples: calls for the generated
+    tests. numpy: names in NumPy and the array API. effect: True for an op that is kept for what it
+    does.
     """
 
     name: str
@@ -106,6 +139,7 @@ class OpDef:
     jvp: Jvp | NotDifferentiable | DifferentiatedByEngine
     transpose: Transpose | NotLinear
     samples: Samples
+    batch: Batch | BatchedByEngine | NeverBatched = field(kw_only=True)
     scalar: Callable[..., Any] | None = None
     flops: int = 1
     numpy: tuple[str, ...] = ()

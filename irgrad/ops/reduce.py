@@ -11,6 +11,7 @@ from ..errors import ShapeError
 from ..ir.dims import product
 from ..ir.types import BOOL, F32, F64, I32, I64, DType, TensorType
 from .attributes import read_axes, read_int
+from .batching import next_axes, next_axis, shifted
 from .build import Expr
 from .elementwise import linear_jvp
 from .movement import broadcast, iota, reshape, sample_calls, transpose
@@ -225,13 +226,14 @@ def _reduction(
     """The record of a reduction whose result has the operand's dtype."""
     return OpDef(name, "reduce", {"axes": "ints"}, _reduction_rule(name, kinds, needs_element),
                  evaluate, jvp, transpose_rule,
-                 _axes_samples(dtypes, not needs_element, spread_of), numpy=numpy)
+                 _axes_samples(dtypes, not needs_element, spread_of),
+                 batch=shifted(axes=next_axes), numpy=numpy)
 
 
 def _position_op(name: str, function: Callable[..., np.ndarray]) -> OpDef:
     return OpDef(name, "reduce", {"axis": "int"}, _position_rule(name),
                  _position(name, function), _no_tangent, NotLinear(), _position_samples,
-                 numpy=(name,))
+                 batch=shifted(axis=next_axis), numpy=(name,))
 
 
 _ORDERED_DTYPES = (F32, F64, I32, BOOL)

@@ -7,14 +7,26 @@ from types import MappingProxyType
 
 from ..ir.graph import Graph
 from ..ir.location import Location
-from . import arithmetic, contract, elementary, fused, logic, movement, reduce, structured
+from . import (
+    arithmetic,
+    contract,
+    creation,
+    elementary,
+    fused,
+    logic,
+    movement,
+    reduce,
+    structured,
+)
 from .build import Builder
 from .record import OpDef
 
 REGISTRY: Mapping[str, OpDef] = MappingProxyType(
     {
         op.name: op
-        for family in (arithmetic, elementary, logic, movement, reduce, contract, structured, fused)
+        for family in (
+            arithmetic, elementary, logic, creation, movement, reduce, contract, structured, fused
+        )
         for op in family.OPS
     }
 )

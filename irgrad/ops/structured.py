@@ -7,13 +7,17 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ..errors import CheckError, DTypeError, ShapeError
-from ..ir.graph import Graph, Value
+from ..ir.dims import Size
+from ..ir.graph import Graph, Value, attributes
 from ..ir.location import gradient_of
 from ..ir.types import F64, TensorType
 from .attributes import kind_error, read_attribute, read_int
 from .build import Builder, Expr
 from .record import (
     Attrs,
+    BatchContext,
+    Batched,
+    BatchedByEngine,
     DifferentiatedByEngine,
     Evaluate,
     Evaluation,
@@ -221,6 +225,18 @@ def _check_evaluate(
     return ()
 
 
+def _check_batch(
+    ctx: BatchContext, operands: tuple[Expr, ...], batched: tuple[bool, ...], size: Size
+) -> tuple[Batched, ...]:
+    """One check of all elements; its flat index counts through the batch."""
+    graph = ctx.builder.graph
+    key = graph.add(
+        ctx.op, [operands[0].value], (), attributes(ctx.attrs), "", ctx.builder.locations
+    )
+    graph.effects.append(key)
+    return ()
+
+
 # -- samples ---------------------------------------------------------------------------------------
 
 SAMPLE_TYPE = TensorType(F64, (4,))
@@ -283,15 +299,16 @@ def _check_samples(rng: np.random.Generator) -> list[Sample]:
 
 OPS: tuple[OpDef, ...] = (
     OpDef("custom_jvp_call", "structured", {"body": "graph", "rule": "graph"}, _custom_jvp_infer,
-          run_region("body"), _custom_jvp_jvp, NotLinear(), _custom_jvp_samples, flops=0),
+          run_region("body"), _custom_jvp_jvp, NotLinear(), _custom_jvp_samples,
+          batch=BatchedByEngine(), flops=0),
     OpDef("custom_vjp_call", "structured",
           {"body": "graph", "forward": "graph", "backward": "graph"}, _custom_vjp_infer,
           run_region("body"), DifferentiatedByEngine(), NotLinear(), _custom_vjp_samples,
-          flops=0),
+          batch=BatchedByEngine(), flops=0),
     OpDef("linear_call", "structured",
           {"forward": "graph", "backward": "graph", "residuals": "int"}, _linear_infer,
           run_region("forward"), DifferentiatedByEngine(), _linear_transpose, _linear_samples,
-          flops=0),
+          batch=BatchedByEngine(), flops=0),
     OpDef("check", "structured", {"message": "str"}, _check_infer, _check_evaluate,
-          lambda ctx, t: (), NotLinear(), _check_samples, flops=0, effect=True),
+          lambda ctx, t: (), NotLinear(), _check_samples, batch=_check_batch, flops=0, effect=True),
 )

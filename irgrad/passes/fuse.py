@@ -11,6 +11,8 @@ from ..ops.registry import REGISTRY
 from .fusion_groups import Group, Grouping
 from .views import GENERATORS
 
+_EFFECT = -1  # in place of a result's number: the node as an effect
+
 
 @dataclass(frozen=True)
 class Fuse:
@@ -33,11 +35,12 @@ class Fuse:
             members = sorted(group.members, key=position.__getitem__)
             _fuse_group(graph, grouping, group, members, outputs, replaced)
         for old, new in replaced.items():
-            graph.replace(old, new, "fuse")
+            if old.result != _EFFECT:
+                graph.replace(old, new, "fuse")
         graph.effects = [
             fused
             for fused in dict.fromkeys(
-                replaced.get(Value(key, -1), Value(key)).node for key in graph.effects
+                replaced.get(Value(key, _EFFECT), Value(key)).node for key in graph.effects
             )
         ]
         graph.prune()
@@ -107,7 +110,7 @@ def _fuse_group(
     replaced.update((value, Value(fused, i)) for i, value in enumerate(results))
     for key in members:
         if key in graph.effects:
-            replaced[Value(key, -1)] = Value(fused)
+            replaced[Value(key, _EFFECT)] = Value(fused)
 
 
 def _lines(graph: Graph, members: list[int]) -> tuple[Location, ...]:

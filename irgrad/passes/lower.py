@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ..errors import LoweringError
+from ..ir.dims import Dim
 from ..ir.graph import Graph, Node, Value
 from ..ir.location import describe
 from ..ir.types import TensorType
@@ -88,6 +89,7 @@ def lower_steps(graph: Graph) -> Lowered:
         for inner in region.order():
             for r in range(len(region[inner].types)):
                 _static(region, Value(inner, r))
+            _require_numbers(region[inner])
         kernel = lower_region(node, f"k{len(steps)}_{node.name}")
         kernel = _number_checks(kernel, node, checks)
         reads = tuple(storage[_source(graph, operand)] for operand in node.operands)
@@ -111,6 +113,18 @@ def _static(graph: Graph, value: Value) -> TensorType:
             "function through jit on arrays, or compile with target='reference'"
         )
     return type_
+
+
+def _require_numbers(node: Node) -> None:
+    """Raise LoweringError for an attribute that holds a symbolic size."""
+    for name, value in node.attributes:
+        if isinstance(value, Dim) or (
+            isinstance(value, tuple) and any(isinstance(item, Dim) for item in value)
+        ):
+            raise LoweringError(
+                f"{node.op}: expected sizes that are numbers, got {name}={value}; compile with "
+                "target='reference'"
+            )
 
 
 def _schedule(graph: Graph, fused: list[int]) -> tuple[list[int], list[int]]:

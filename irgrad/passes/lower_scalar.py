@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..ir.graph import Node
+from ..ir.location import Location
 from ..ir.types import BOOL, DTYPES, DType
 from ..kernel.ir import Affine, Let, Load, Statement
 from ..ops.build import as_scalar
@@ -22,10 +23,14 @@ class Scope:
 
 
 class Names:
-    """Fresh names of a kernel's values, with the dtype of each."""
+    """Fresh names of a kernel's values, with the dtype of each.
+
+    origin: the source line that is being lowered.
+    """
 
     def __init__(self) -> None:
         self.dtypes: dict[str, str] = {}
+        self.origin: Location | None = None
 
     def fresh(self, dtype: str) -> str:
         """A new name of a dtype."""
@@ -72,7 +77,7 @@ def let(
     key = (op, operands, dtype, repr(value))
     if key not in scope.known:
         name = names.fresh(dtype)
-        scope.statements.append(Let(name, op, operands, dtype, value))  # type: ignore[arg-type]
+        scope.statements.append(Let(name, op, operands, dtype, value, names.origin))  # type: ignore[arg-type]
         scope.known[key] = name
     return scope.known[key]
 
@@ -112,6 +117,7 @@ def apply_op(scope: Scope, names: Names, op: OpDef, node: Node, operands: list[s
     """The scalar meaning of an elementwise node on scalar operands."""
     (type_,) = node.types
     assert type_ is not None
+    names.origin = node.locations[0] if node.locations else None
     if op.scalar is None:
         return let(scope, names, op.name, tuple(operands), type_.dtype.name)
     first = DTYPES[names.dtypes[operands[0]]]

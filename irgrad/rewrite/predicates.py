@@ -116,6 +116,13 @@ def finite(name: str) -> Predicate:
     return lambda m: finiteness(m.graph, m[name].value, m.known) == FINITE
 
 
+def not_infinite(name: str) -> Predicate:
+    """The value is no constant that is infinite or NaN."""
+    return lambda m: m[name].node.op != "constant" or math.isfinite(
+        m[name].node.attribute("value")
+    )
+
+
 def finiteness(graph: Graph, value: Value, known: dict[Value, str]) -> str:
     """FINITE, NUMBER or UNKNOWN; `known` keeps the answers, so that all queries are linear."""
     stack = [value]

@@ -74,7 +74,15 @@ class Executable(Protocol):
         ...
 
     def source(self, form: str, kernel: str) -> str:
-        """The code of one kernel as "llvm" or "asm" text; ArgumentError for another form."""
+        """The code of one kernel as "numba", "llvm" or "asm" text; ArgumentError for another
+        form."""
+        ...
+
+    def numba_function(self) -> object:
+        """A function of Numba that jitted code calls with the flat list of array arguments.
+
+        Raises ArgumentError where there is no compiled code to call.
+        """
         ...
 
 
@@ -122,7 +130,7 @@ def _load_backend(target: str) -> Backend:
     if not found:
         names = ", ".join(installed_backends())
         hint = f"installed: {names}" if names else f"none is installed; {INSTALL}"
-        raise BackendError(f"target: expected the name of a backend, got {target!r} ({hint})")
+        raise BackendError(f"target: expected the name of a backend, got {brief(target)} ({hint})")
     try:
         return found[0].load()
     except ImportError as error:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, LimitError
 from ..ir.types import DTYPES, TensorType
+from ..tracing.locations import add_location, user_locations
 from .boundary import describe_value, is_plain
 
 if TYPE_CHECKING:
@@ -54,6 +55,20 @@ class Bound:
             self._release()
         return self.result
 
+    def __copy__(self) -> Bound:
+        """The call itself: its arrays are fixed."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Bound:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        error = ArgumentError(
+            f"{self.name}: expected no pickle of a bound call; bind anew where it is read"
+        )
+        add_location(error, user_locations())
+        raise error
+
 
 def make_result_arrays(
     results: Sequence[Result],
@@ -81,7 +96,13 @@ def make_result_arrays(
             continue
         dtype = DTYPES[result.dtype]
         if array is None:
-            made.append(np.empty(result.shape, dtype.numpy))
+            try:
+                made.append(np.empty(result.shape, dtype.numpy))
+            except MemoryError:
+                raise LimitError(
+                    f"{label}: expected a result that fits in memory, got "
+                    f"{TensorType(dtype, result.shape)}"
+                ) from None
             continue
         if not is_plain(array, dtype.numpy, True) or array.shape != result.shape:
             raise ArgumentError(

@@ -15,7 +15,7 @@ from ..ir.compare import diff
 from ..ir.graph import Graph, Value
 from ..ir.location import Location
 from ..ir.signature import Signature
-from ..tracing.locations import add_location, user_locations
+from ..tracing.locations import add_location, ends_at_call, user_locations
 from ..tracing.trees import flatten, flatten_object, spec_of
 from .bound import Bound, make_result_arrays
 from .boundary import Boundary, Parameter, describe_value
@@ -54,8 +54,13 @@ class KernelInfo:
     calls: int
     executable: Executable
 
+    @ends_at_call
     def source(self, form: str) -> str:
-        """The code as "llvm" or "asm" text; ArgumentError for a form that the target lacks."""
+        """The code as text: "numba", a file of Python that runs by itself, "llvm" or "asm".
+
+        Every form exists, whichever the code was compiled from. ArgumentError for one that the
+        target lacks.
+        """
         return self.executable.source(form, self.name)
 
 
@@ -133,6 +138,7 @@ class Compiled:
     def __deepcopy__(self, memo: object) -> Compiled:
         return self
 
+    @ends_at_call
     def __reduce__(self) -> NoReturn:
         raise ArgumentError(
             f"{self.graph.name}: expected no pickle of compiled code; keep its text, "
@@ -141,7 +147,7 @@ class Compiled:
 
     # -- calling ---------------------------------------------------------------------------------
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run on arguments of the signature's structure and types.
 
         Raises ArgumentError or DonationError for arguments that do not fit, before anything is
@@ -162,7 +168,10 @@ class Compiled:
             return run
 
         def attempt(args: tuple[Any, ...]) -> Sequence[np.ndarray] | None:
-            leaves, spec = tree_flatten(args)
+            try:
+                leaves, spec = tree_flatten(args)
+            except RecursionError:
+                return None
             return run(tuple(leaves)) if spec == expected else None
 
         return attempt
@@ -210,12 +219,10 @@ class Compiled:
                 )
 
     def _flatten(self, args: tuple[Any, ...]) -> list[Any]:
-        leaves, spec = flatten_object(args)
-        if spec == self._inputs:
-            return leaves
         try:
-            return self._flatten_by_name(args)
-        except ArgumentError as error:
+            leaves, spec = flatten_object(args)
+            return leaves if spec == self._inputs else self._flatten_by_name(args)
+        except IrgradError as error:
             add_location(error, user_locations())
             raise
 
@@ -239,7 +246,7 @@ class Compiled:
         if set(kwargs) != set(names):
             error = ArgumentError(
                 f"{self.graph.name}: expected arguments ({', '.join(self._parameters)}), got "
-                f"{len(args)} by position and {sorted(kwargs)} by name"
+                f"{len(args)} by position and {brief(sorted(kwargs))} by name"
             )
             add_location(error, user_locations())
             raise error
@@ -283,11 +290,34 @@ class Compiled:
             return [None] * count
         try:
             return self._outputs.flatten_up_to(out)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             raise ArgumentError(
                 f"out: expected the structure of the result {self.signature.outputs}, got "
-                f"{optree.tree_structure(out, none_is_leaf=True)}"
+                f"{brief(out)}"
             ) from None
+
+    # -- from jitted code ------------------------------------------------------------------------
+
+    @property
+    def numba_function(self) -> Any:
+        """The function of Numba that this one is in jitted code.
+
+        It takes the leaves of the arguments, arrays (of rank 0 also numbers), and gives the result,
+        or a flat tuple where it has several leaves. Donated arrays are overwritten and returned.
+        In jitted code it raises ValueError for an array that does not fit, CheckError where a
+        check of the program fails; TypingError, when it is compiled, for one of another dtype or
+        rank. What jitted code has used stays in memory until the process ends.
+
+        Raises ArgumentError where the target has no compiled code.
+        """
+        return self._parts.executable.numba_function()
+
+    @property
+    def _numba_type_(self) -> Any:
+        """The type that Numba gives this object, so that jitted code can call it."""
+        from numba.core.types import Dispatcher  # asked for by Numba alone
+
+        return Dispatcher(self.numba_function)
 
     # -- what is known ---------------------------------------------------------------------------
 
@@ -301,6 +331,7 @@ class Compiled:
             self._stages = dict(self._parts.stages())
         return self._stages
 
+    @ends_at_call
     def stage(self, name: str) -> Graph:
         """The graph after a pass; ArgumentError for a name that `stages` does not have."""
         graphs = self._stage_graphs()
@@ -308,10 +339,12 @@ class Compiled:
             raise ArgumentError(f"stage: expected one of {', '.join(graphs)}, got {brief(name)}")
         return graphs[name]
 
+    @ends_at_call
     def ir(self, stage: str | None = None) -> str:
         """The text of the graph at a stage, at the end where none is named."""
         return str(self._parts.optimised if stage is None else self.stage(stage))
 
+    @ends_at_call
     def diff(self, a: str, b: str) -> str:
         """What changed from stage `a` to stage `b`, as text."""
         return diff(self.stage(a), self.stage(b))

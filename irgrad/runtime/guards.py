@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dis
-import inspect
 import os
 import sys
 import types
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import lru_cache, partial
 from typing import Any
 
@@ -18,6 +17,7 @@ import optree
 from ..errors import brief
 from ..tracing.locations import is_user_file
 from ..tracing.sizes import SymbolicSize
+from ..tracing.trace import unwrapped
 from ..tracing.tracer import Tracer
 from ..tracing.trees import too_deep
 
@@ -77,7 +77,7 @@ def watch(f: Any) -> Guards:
     """The guards of a function as its variables stand now."""
     guards = Guards()
     try:
-        _Watcher(guards, _top(inspect.unwrap(f))).visit("function", f)
+        _Watcher(guards, _top(unwrapped(f))).visit("function", f)
     except RecursionError:
         raise too_deep() from None
     return guards
@@ -104,9 +104,12 @@ def _same(new: Any, old: Any) -> bool:
 def value_key(value: Any) -> Hashable:
     """What tells plain values apart, inside of tuples and frozensets too.
 
-    1, 1.0 and True differ, and so do 0.0 and -0.0; NaN equals NaN.
+    1, 1.0 and True differ, and so do 0.0 and -0.0; NaN equals NaN. Dataclasses are equal where they
+    say so and their fields are.
     """
     kind = type(value)
+    if is_dataclass(kind):
+        return kind, value, _fields_key(value)
     if isinstance(value, tuple):
         return kind, tuple(map(value_key, value))
     if isinstance(value, frozenset):
@@ -118,6 +121,16 @@ def value_key(value: Any) -> Hashable:
     if isinstance(value, np.generic):
         return kind, value.dtype, value.tobytes()
     return kind, value
+
+
+def _fields_key(value: Any) -> Hashable:
+    """The fields that a dataclass compares; none where its own hash makes do without them."""
+    found = tuple(value_key(getattr(value, f.name, None)) for f in fields(value) if f.compare)
+    try:
+        hash(found)
+    except TypeError:
+        return ()
+    return found
 
 
 def _brief(value: Any) -> str:
@@ -179,7 +192,7 @@ class _Watcher:
             for value in (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()):
                 self.visit(f"a default of {f.__name__}", value)
         if hasattr(f, "__wrapped__"):
-            self.visit(f.__name__, inspect.unwrap(f))
+            self.visit(f.__name__, f.__wrapped__)
 
     def _name(self, space: Mapping[str, Any], name: str, label: str) -> None:
         """Guard what a name stands for in a namespace; modules are taken to stay."""
@@ -225,7 +238,8 @@ class _Watcher:
 
 def _top(value: Any) -> str:
     """The top package of a function or module."""
-    name = value.__name__ if isinstance(value, types.ModuleType) else value.__module__
+    module = isinstance(value, types.ModuleType)
+    name = value.__name__ if module else getattr(value, "__module__", None)
     return str(name).partition(".")[0]
 
 

@@ -7,23 +7,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, brief
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """How to compile.
 
-    emit: the form that kernels are compiled from. numerics: the highest class of rewrites, "exact",
-    "stable" or "approximate". strict: widening a float array is an error. check: "all" compares
-    each pass and each kernel with the interpreter. debug_nan: look for NaN in kernels.
-    max_retraces: how often one jitted function may be compiled again. memory_budget: bytes, None
-    for no bound. arch: the processor that code is for. profile: the name of the tuning profile.
+    emit: the form that kernels are compiled from: "llvm", or "numba", readable Python that Numba
+    compiles and NUMBA_DISABLE_JIT=1 runs as it is, with the same results. numerics: the highest
+    class of rewrites, "exact", "stable" or "approximate". strict: widening a float array is an
+    error. check: "all" compares each pass and each kernel with the interpreter. debug_nan: look for
+    NaN in kernels. max_retraces: how often one jitted function may be compiled again.
+    memory_budget: bytes, None for no bound. arch: the processor that code is for. profile: the name
+    of the tuning profile.
 
     Raises ArgumentError for values that are not known or that this version does not have.
     """
 
-    emit: str = "llvm"
+    emit: Literal["llvm", "numba"] = "llvm"
     numerics: Literal["exact", "stable", "approximate"] = "stable"
     strict: bool = False
     check: str = "none"
@@ -34,7 +36,7 @@ class Options:
     profile: str = "default"
 
     def __post_init__(self) -> None:
-        _expect("emit", self.emit, ("llvm",))
+        _expect("emit", self.emit, ("llvm", "numba"))
         _expect("numerics", self.numerics, ("exact", "stable", "approximate"))
         _expect("strict", self.strict, (False, True))
         _expect("check", self.check, ("none", "all"))
@@ -44,7 +46,7 @@ class Options:
         _expect("profile", self.profile, ("default",))
         if type(self.max_retraces) is not int or self.max_retraces < 0:
             raise ArgumentError(
-                f"option max_retraces: expected an integer >= 0, got {self.max_retraces!r}"
+                f"option max_retraces: expected an integer >= 0, got {brief(self.max_retraces)}"
             )
 
 
@@ -52,7 +54,7 @@ def _expect(name: str, value: object, known: tuple[object, ...]) -> None:
     """Raise ArgumentError unless `value` is one of the known values, types included."""
     if not any(type(value) is type(one) and value == one for one in known):
         listed = " or ".join(repr(one) for one in known)
-        raise ArgumentError(f"option {name}: expected {listed}, got {value!r}")
+        raise ArgumentError(f"option {name}: expected {listed}, got {brief(value)}")
 
 
 def make_options(function: str, given: Mapping[str, Any]) -> Options:
@@ -66,7 +68,7 @@ def make_options(function: str, given: Mapping[str, Any]) -> Options:
         if not isinstance(base, Options) or rest:
             raise ArgumentError(
                 f"{function}: expected options as an Options, alone, or as keywords, got "
-                f"{type(base).__name__} and {sorted(rest)}"
+                f"{type(base).__name__} and {brief(sorted(rest))}"
             )
         return base
     known = [field.name for field in fields(Options)]
@@ -75,6 +77,6 @@ def make_options(function: str, given: Mapping[str, Any]) -> Options:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ArgumentError(
-                f"{function}: expected options among {', '.join(known)}, got {name!r}{hint}"
+                f"{function}: expected options among {', '.join(known)}, got {brief(name)}{hint}"
             )
     return Options(**rest)

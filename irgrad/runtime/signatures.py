@@ -14,7 +14,17 @@ import optree
 from ..errors import ArgumentError, brief
 from ..ir.spec import parse_type
 from ..ir.types import TensorType, dtype_of
-from ..tracing.trees import leaf_names, too_deep, tree_of
+from ..tracing.locations import call_function
+from ..tracing.trace import is_position
+from ..tracing.trace import parameters_of as function_parameters
+from ..tracing.trees import (
+    MAX_NESTING,
+    entry_text,
+    flatten_object,
+    leaf_names,
+    too_deep,
+    tree_text,
+)
 from .boundary import Boundary, Parameter, describe_value
 from .guards import value_key
 
@@ -25,16 +35,18 @@ Position = int | str
 def positions(given: int | str | Sequence[Position]) -> tuple[Position, ...]:
     """One position or name, or several of them, as a tuple; ArgumentError for anything else."""
     found = tuple(given) if isinstance(given, (tuple, list)) else (given,)
-    if not all(isinstance(x, (int, str)) and not isinstance(x, bool) for x in found):
+    if not all(map(is_position, found)):
         raise ArgumentError(
-            f"donate, static: expected positions or names of arguments, got {brief(given)}"
+            "donate, static: expected positions from 0 on, or names, of arguments, got "
+            f"{brief(given)}"
         )
     return found
 
 
 def function_name(f: Function) -> str:
     """How messages call a function."""
-    return getattr(f, "__name__", type(f).__name__)
+    name = getattr(f, "__name__", None)
+    return name if isinstance(name, str) else type(f).__name__
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +54,15 @@ class Parameters:
     """The parameters of a function.
 
     placed: those that may be given by position, with their defaults (`inspect.Parameter.empty` for
-    none). named: those that may be given by name alone. open: whether it takes any name.
+    none). named: those that may be given by name alone. open: whether it takes any name. longer:
+    whether it takes more positions than `placed`, or its parameters are not known.
     """
 
     function: str
     placed: Mapping[str, Any]
     named: frozenset[str]
     open: bool
+    longer: bool
 
     def root(self, position: int) -> str:
         """The name of a positional argument."""
@@ -58,15 +72,16 @@ class Parameters:
 
 def parameters_of(f: Function) -> Parameters:
     """The parameters of a function; none but positions where they cannot be found out."""
-    try:
-        found = list(inspect.signature(f).parameters.values())
-    except (TypeError, ValueError):
-        found = []
+    found = function_parameters(f)
     placed = {
         p.name: p.default for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     }
     named = frozenset(p.name for p in found if p.kind is p.KEYWORD_ONLY)
-    return Parameters(function_name(f), placed, named, any(p.kind is p.VAR_KEYWORD for p in found))
+    kinds = {p.kind for p in found}
+    longer = not found or inspect.Parameter.VAR_POSITIONAL in kinds
+    return Parameters(
+        function_name(f), placed, named, inspect.Parameter.VAR_KEYWORD in kinds, longer
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +169,11 @@ def _static_position(parameters: Parameters, entry: Position) -> Position:
             known = ", ".join([*parameters.placed, *sorted(parameters.named)])
             raise ArgumentError(f"static: expected a parameter among {known}, got {entry!r}")
         return list(parameters.placed).index(entry)
-    if entry < 0:
-        raise ArgumentError(f"static: expected positions from 0 on, got {entry}")
+    if entry >= len(parameters.placed) and not parameters.longer:
+        raise ArgumentError(
+            f"static: expected positions below the {len(parameters.placed)} of "
+            f"{parameters.function}, got {brief(entry)}"
+        )
     return entry
 
 
@@ -164,26 +182,21 @@ def with_keywords(f: Function, arguments: Arguments) -> Function:
     if not arguments.keywords:
         return f
     place = len(arguments.dynamic) - 1 + sum(isinstance(key, int) for key in arguments.fixed)
-    call = update_wrapper(partial(_call_with_keywords, f, place), f)
-    old = inspect.signature(f).parameters.values()
-    new = [inspect.Parameter(p.name, p.POSITIONAL_ONLY) for p in old if p.kind in (
-        p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][:place]
-    new += [
-        inspect.Parameter(f"argument_{i}", inspect.Parameter.POSITIONAL_ONLY)
-        for i in range(len(new), place)
-    ]
-    new.append(inspect.Parameter("keywords", inspect.Parameter.POSITIONAL_ONLY))
-    new += [
-        inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY)
-        for key in arguments.fixed
-        if isinstance(key, str)
-    ]
+    call = update_wrapper(partial(_call_with_keywords, f, place), f, updated=())
+    by_name = [key for key in arguments.fixed if isinstance(key, str)]
+    names = list(arguments.parameters.placed)[:place]
+    for wanted in [*(f"argument_{i}" for i in range(len(names), place)), "keywords"]:
+        while wanted in names or wanted in by_name:
+            wanted += "_"
+        names.append(wanted)
+    new = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in names]
+    new += [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in by_name]
     call.__signature__ = inspect.Signature(new)  # type: ignore[attr-defined]
     return call
 
 
 def _call_with_keywords(f: Function, place: int, *args: Any, **named: Any) -> Any:
-    return f(*args[:place], **args[place], **named)
+    return call_function(f, args[:place], {**args[place], **named})
 
 
 # -- what a compile depends on -------------------------------------------------------------------
@@ -202,7 +215,7 @@ def key_text(key: Any) -> str:
     return f"{key[0].name}{list(key[1])}" if isinstance(key, tuple) else key.__name__
 
 
-def static_key(fixed: Mapping[Position, Any]) -> tuple[tuple[Position, Any, Any], ...]:
+def static_key(fixed: Mapping[Position, Any]) -> tuple[tuple[Position, Any], ...]:
     """What a compile depends on in static arguments; ArgumentError for unhashable ones."""
     for position, value in fixed.items():
         try:
@@ -213,7 +226,7 @@ def static_key(fixed: Mapping[Position, Any]) -> tuple[tuple[Position, Any, Any]
                 f"{describe_value(value)}"
             ) from None
     try:
-        return tuple((position, value_key(value), value) for position, value in fixed.items())
+        return tuple((position, value_key(value)) for position, value in fixed.items())
     except RecursionError:
         raise too_deep() from None
 
@@ -238,8 +251,10 @@ def check_leaves(arguments: Arguments, leaves: Sequence[Any], spec: optree.PyTre
         _refuse_number_lists(label, argument)
 
 
-def _refuse_number_lists(label: str, value: Any) -> None:
+def _refuse_number_lists(label: str, value: Any, level: int = 0) -> None:
     """A list of numbers is nearly always meant as an array, and would be traced as scalars."""
+    if level > MAX_NESTING:
+        raise too_deep()
     if isinstance(value, list) and value and all(isinstance(x, (bool, int, float)) for x in value):
         raise ArgumentError(
             f"{label}: expected an array, got a list of numbers; pass numpy.asarray(x), or a tuple "
@@ -247,10 +262,10 @@ def _refuse_number_lists(label: str, value: Any) -> None:
         )
     if isinstance(value, (list, tuple)):
         for position, part in enumerate(value):
-            _refuse_number_lists(f"{label}.{position}", part)
+            _refuse_number_lists(f"{label}.{position}", part, level + 1)
     elif isinstance(value, dict):
         for key, part in value.items():
-            _refuse_number_lists(f"{label}.{key}", part)
+            _refuse_number_lists(f"{label}.{entry_text(key)}", part, level + 1)
 
 
 def admit_specs(
@@ -260,18 +275,17 @@ def admit_specs(
 
     Raises ArgumentError for others.
     """
-    spec = optree.tree_structure(specs)  # type: ignore[arg-type]
+    wanted, spec = flatten_object(specs)
     given: Any = arguments.dynamic
     try:
         leaves = spec.flatten_up_to(given)
     except (ValueError, TypeError):
-        got = tree_of(optree.tree_structure(given))
+        got = tree_text(flatten_object(given)[1])
         raise ArgumentError(
-            f"{function}: expected arguments {tree_of(spec)} as in specs, got {got}"
+            f"{function}: expected arguments {tree_text(spec)} as in specs, got {got}"
         ) from None
     labels = leaf_names(spec, arguments.roots)
-    wanted: Any = specs
-    types = [_spec_type(one) for one in optree.tree_leaves(wanted)]
+    types = [_spec_type(one) for one in wanted]
     arrays = Boundary([Parameter(a, b) for a, b in zip(labels, types)]).admit(leaves)
     return [x if isinstance(x, np.ndarray) else array for x, array in zip(leaves, arrays)]
 

@@ -11,8 +11,8 @@ import optree
 
 from ..differentiation import jvp, vjp
 from ..errors import ArgumentError, CheckError, brief
-from ..subgraph import leaf_type
-from ..tracing.locations import ends_at_call
+from ..subgraph import leaf_type, require_values
+from ..tracing.locations import call_function, ends_at_call
 from ..tracing.trace import require_function
 from ..tracing.trees import flatten_object
 
@@ -59,7 +59,9 @@ def check_grads(
     require_function("check_grads", f)
     if not isinstance(args, (tuple, list)):
         raise ArgumentError(f"check_grads: expected a tuple of arguments, got {brief(args)}")
-    if not isinstance(modes, (tuple, list)) or not modes or any(m not in MODES for m in modes):
+    if not isinstance(modes, (tuple, list)) or not modes or not all(
+        isinstance(mode, str) and mode in MODES for mode in modes
+    ):
         raise ArgumentError(f"check_grads: expected modes among {MODES}, got {brief(modes)}")
     if not isinstance(order, int) or not 1 <= order <= MAX_ORDER:
         raise ArgumentError(f"check_grads: expected an order in 1..{MAX_ORDER}, got {brief(order)}")
@@ -68,6 +70,7 @@ def check_grads(
             raise ArgumentError(
                 f"check_grads: expected {name} as a number > 0, got {brief(number)}"
             )
+    require_values("check_grads", args)
     sizes = [leaf_type(x).dtype.itemsize for x in _floats(tuple(args))]
     if not sizes:
         raise ArgumentError("check_grads: expected an argument with a float leaf, got none")
@@ -137,7 +140,7 @@ def _differences(
         step = scale * check.step
         at = _map(lambda x, d: x if d is None else np.asarray(x, np.float64) + step * d,
                   args, direction)
-        return [np.asarray(x, np.float64) for x in _floats(f(*at))]
+        return [np.asarray(x, np.float64) for x in _floats(call_function(f, at, {}))]
 
     parts = zip(moved(1), moved(-1), moved(2), moved(-2), strict=True)
     return [(8 * (a - b) - (c - d)) / (12 * check.step) for a, b, c, d in parts]
@@ -157,8 +160,8 @@ def _compare(check: _Check, what: str, got: Any, expected: Any) -> None:
 
 
 def _is_float(x: Any) -> bool:
-    dtype = x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
-    return np.dtype(dtype).kind == "f"
+    dtype = getattr(x, "dtype", None)
+    return (dtype if isinstance(dtype, np.dtype) else np.asarray(x).dtype).kind == "f"
 
 
 def _floats(tree: Any) -> list[Any]:

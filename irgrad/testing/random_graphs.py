@@ -44,6 +44,7 @@ HARD = frozenset(
         "select_untruth", "select_select_other", "select_select_taken", "power_two",
         "power_three", "power_half", "power_minus_half", "and_true",
         "div_neg_neg", "scale_one", "log1p_exp", "log_exp", "sub_neg",
+        "dot_of_diagonal_lhs", "dot_of_diagonal_rhs",
     )
 )  # fmt: skip
 TRIES = 6

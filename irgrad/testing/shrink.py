@@ -11,7 +11,7 @@ from ..errors import IrgradError
 from ..interpret import interpret
 from ..ir.graph import Graph, Value
 from ..ir.signature import flat_signature
-from ..ir.types import TensorType
+from ..ir.types import F32, TensorType
 from ..ops.check import verify
 from ..ops.registry import REGISTRY, builder
 from ..passes.infer import Infer
@@ -73,12 +73,17 @@ def _finished(graph: Graph, donated: frozenset[int]) -> Graph:
 
 
 def _fewer_outputs(case: _Case) -> Iterator[_Case]:
-    """One half of the outputs, then all but one."""
+    """One half of the outputs, then all but one, then an operand in place of one."""
     outputs = case.graph.outputs
     count = len(outputs)
     halves = [outputs[: count // 2], outputs[count // 2 :]] if count > 2 else []
     singles = [outputs[:i] + outputs[i + 1 :] for i in range(count)] if count > 1 else []
-    for kept in (*halves, *singles):
+    earlier = [
+        [*outputs[:i], operand, *outputs[i + 1 :]]
+        for i, output in enumerate(outputs)
+        for operand in dict.fromkeys(case.graph[output.node].operands)
+    ]
+    for kept in (*halves, *singles, *earlier):
         graph = case.graph.copy()
         graph.outputs = kept
         yield _Case(_finished(graph, graph.signature.donated), case.arguments)
@@ -134,13 +139,16 @@ def _fewer_inputs(case: _Case) -> Iterator[_Case]:
     if len(kept) == len(graph.inputs):
         return
     new = Graph(graph.name)
-    bound = [
-        new.add_input(graph.type(Value(key)), graph[key].name)
-        if key in read
-        else Value(-1)
+    inputs = {
+        key: new.add_input(graph.type(Value(key)), graph[key].name)
         for key in graph.inputs
-    ]
-    new.outputs = new.inline(graph, bound)
+        if key in read
+    }
+    # Any value will do where none is read.
+    unread = next(iter(inputs.values()), None)
+    unread = unread or builder(new).constant(0, TensorType(F32, ())).value
+    new.outputs = new.inline(graph, [inputs.get(key, unread) for key in graph.inputs])
+    new.prune()
     donated = frozenset(kept.index(i) for i in graph.signature.donated if i in kept)
     yield _Case(_finished(new, donated), tuple(case.arguments[i] for i in kept))
 

@@ -476,6 +476,53 @@ def _outer(g: Growth) -> Expr:
     return dot_general(x, g.of_type(TensorType(x.dtype, (g.size(1),))), ((), ()))
 
 
+def _diagonal(g: Growth, dtype: DType, shape: tuple[int, int]) -> Expr:
+    """A diagonal matrix: a mask that is cast, or that selects a row or a column."""
+    like = g.of_type(TensorType(dtype, shape))
+    rows, columns = (like.builder.one("iota", shape=shape, axis=i, dtype=I64) for i in (0, 1))
+    shift = int(g.rng.integers(-2, 3))
+    mask = (rows + shift if shift else rows).eq(columns)
+    if g.chance(0.5):
+        return mask.op("cast", dtype=dtype)
+    axis = int(g.rng.integers(2))
+    line = g.of_type(TensorType(dtype, (shape[axis],)))
+    return mask.op("select", _spread(line, shape, axis), like.like(0))
+
+
+def _dot_diagonal(lhs: bool) -> Snippet:
+    def build(g: Growth) -> Expr:
+        x = g.find("if", 2, 1)
+        if lhs:
+            return dot_general(_diagonal(g, x.dtype, (g.size(1), _ints(x)[0])), x, ((1,), (0,)))
+        return dot_general(x, _diagonal(g, x.dtype, (_ints(x)[1], g.size(1))), ((1,), (0,)))
+
+    return build
+
+
+def _slice_diagonal(g: Growth) -> Expr:
+    rows, columns = g.shape(2, 2)
+    x = _diagonal(g, g.choose((F32, F64, I32)), (rows, columns))
+    return x.op("slice", start=(1, 0), stop=(rows, columns - 1), step=(1, 1))
+
+
+def _dot_apart(lhs: bool) -> Snippet:
+    """A product over the middle axis of one operand."""
+
+    def build(g: Growth) -> Expr:
+        x = g.find("if", 3, 2, lambda shape: shape[1] >= 4)  # type: ignore[operator]
+        y = g.of_type(TensorType(x.dtype, (_ints(x)[1], g.size(1))))
+        return dot_general(x, y, ((1,), (0,))) if lhs else dot_general(y, x, ((0,), (1,)))
+
+    return build
+
+
+def _sum_of_pads(g: Growth) -> Expr:
+    x = g.find("if", g.choose((1, 2)), 1)
+    attrs = {name: tuple(int(g.rng.integers(3)) for _ in x.shape) for name in ("low", "high")}
+    attrs["interior"] = (g.choose((0, 0, 1)),) * x.type.rank
+    return x.op("pad", **attrs) + g.of_type(x.type).op("pad", **attrs)
+
+
 REDUCTIONS: Mapping[str, Snippet] = MappingProxyType(
     {
         "reduce_none": lambda g: _reduce(g, g.find(), (*SUMS, *EXTREMA), ()),
@@ -498,6 +545,12 @@ REDUCTIONS: Mapping[str, Snippet] = MappingProxyType(
         "dot_of_transpose_rhs": _dot_transpose(False),
         "transpose_of_dot": _transpose_dot,
         "dot_to_mul": _outer,
+        "dot_of_diagonal_lhs": _dot_diagonal(True),
+        "dot_of_diagonal_rhs": _dot_diagonal(False),
+        "slice_of_diagonal": _slice_diagonal,
+        "dot_of_rows_apart": _dot_apart(True),
+        "dot_of_columns_apart": _dot_apart(False),
+        "add_of_pads": _sum_of_pads,
     }
 )
 

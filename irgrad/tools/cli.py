@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from . import command_compile, command_ir, command_run
 from .bench.command import bench_app
+from .report import FAILED, complain, not_written, reported, say
 
 HELP = """irgrad compiles numpy-style functions to fused kernels, and shows every step of it.
 
@@ -25,7 +27,11 @@ def main() -> None:
 
     0: done. 1: the input or the program is at fault; one line on stderr says how. 2: wrong use.
     """
-    make_app()()
+    try:
+        make_app()()
+    except OSError as error:  # commands report theirs: typer could not print its help
+        complain(str(not_written(error)))
+        sys.exit(FAILED)
 
 
 def make_app() -> typer.Typer:
@@ -47,7 +53,8 @@ def make_app() -> typer.Typer:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"irgrad {version('irgrad')}")
+        with reported(verbose=False):
+            say(f"irgrad {version('irgrad')}\n")
         raise typer.Exit()
 
 

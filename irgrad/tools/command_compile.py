@@ -14,6 +14,8 @@ from ..runtime.compiled import Compiled
 from ..runtime.options import Options
 from .files import check_new_folder, new_folder
 from .options import (
+    Emit,
+    EmitOption,
     Numerics,
     NumericsOption,
     SourceArgument,
@@ -21,7 +23,7 @@ from .options import (
     TargetOption,
     VerboseOption,
 )
-from .report import reported
+from .report import printable, reported, say
 from .source import load_source
 from .source_graph import check_sizes, read_graph, without_captures
 
@@ -32,9 +34,9 @@ Example:
     irgrad compile model.py:loss out --spec 'f32[128,784]' --spec 'f32[784,10]'
 
 The folder must not exist yet. It receives stages/ (the graph as traced and after each pass,
-numbered), kernels/ (each kernel as kernel IR, LLVM and assembly), report.txt (kernels, memory and
-compile times), rewrites.txt (how often each rule fired) and the object file. All sizes must be
-numbers.
+numbered), kernels/ (each kernel as kernel IR, as a Python file that runs by itself, as LLVM and
+assembly), report.txt (kernels, memory and compile times), rewrites.txt (how often each rule fired)
+and the object file, where LLVM made one. All sizes must be numbers.
 """
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]")
 
@@ -48,17 +50,18 @@ def compile_source(
     spec: SpecOption = None,
     target: TargetOption = "cpu",
     numerics: NumericsOption = Numerics.stable,
+    emit: EmitOption = Emit.llvm,
     verbose: VerboseOption = False,
 ) -> None:
     """Compile a source and describe the result in files."""
     with reported(verbose):
-        options = Options(numerics=numerics.value)
-        check_new_folder(folder)
+        options = Options(numerics=numerics.value, emit=emit.value)
+        target_folder = check_new_folder(folder)  # before the source runs, which may go elsewhere
         graph = without_captures(read_graph(load_source(source), spec or ()))
         compiled = _compile(graph, target, options)
-        with new_folder(folder) as path:
+        with new_folder(target_folder) as path:
             count = write_compiled(compiled, path)
-        typer.echo(f"{folder}: {count} files, {len(compiled.kernels)} kernels")
+        say(f"{printable(folder)}: {count} files, {len(compiled.kernels)} kernels\n")
 
 
 def _compile(graph: Graph, target: str, options: Options) -> Compiled:
@@ -74,6 +77,7 @@ def write_compiled(compiled: Compiled, folder: str) -> int:
     for kernel in compiled.kernels:
         name = _file_name(kernel.name)
         files[f"kernels/{name}.txt"] = kernel.text
+        files[f"kernels/{name}.py"] = kernel.source("numba")
         files[f"kernels/{name}.ll"] = kernel.source("llvm")
         files[f"kernels/{name}.s"] = kernel.source("asm")
     files["report.txt"] = compiled.report()
@@ -85,7 +89,9 @@ def write_compiled(compiled: Compiled, folder: str) -> int:
         path = os.path.join(folder, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            if isinstance(content, str):  # names of files may not be text of any encoding
+                content = content.encode(errors="backslashreplace")
+            file.write(content)
     return len(files)
 
 

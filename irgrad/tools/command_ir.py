@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -14,7 +15,7 @@ from ..kernel.text import print_kernel
 from ..passes.lower import lower
 from ..runtime.options import Options
 from .options import Numerics, NumericsOption, SourceArgument, SpecOption, VerboseOption
-from .report import reported
+from .report import UsageError, reported, say
 from .source import load_source
 from .source_graph import read_graph
 
@@ -36,11 +37,14 @@ def ir(
     source: SourceArgument,
     spec: SpecOption = None,
     stage: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--stage", metavar="NAME", help="Print the graph after this pass; see --all for names."
+            "--stage",
+            metavar="NAME",
+            help="Print the graph after this pass, not as traced; see --all for names.",
+            show_default=False,
         ),
-    ] = "traced",
+    ] = None,
     all_stages: Annotated[
         bool, typer.Option("--all", help="Print the graph as traced and after each pass.")
     ] = False,
@@ -56,13 +60,23 @@ def ir(
     """Print the text that was asked for; the graph as traced by default."""
     with reported(verbose):
         options = Options(numerics=numerics.value)
+        _check_alone({"--stage": stage is not None, "--all": all_stages, "--kernels": kernels})
+        _check_alone({"--locations": locations, "--kernels": kernels})
         graph = read_graph(load_source(source), spec or ())
         if all_stages:
-            typer.echo(_all_text(graph, options, locations), nl=False)
+            say(_all_text(graph, options, locations))
         elif kernels:
-            typer.echo(kernel_text(list(stage_graphs(graph, options).values())[-1]), nl=False)
+            say(kernel_text(list(stage_graphs(graph, options).values())[-1]))
         else:
-            typer.echo(print_graph(_stage(graph, stage, options), locations=locations), nl=False)
+            name = "traced" if stage is None else stage
+            say(print_graph(_stage(graph, name, options), locations=locations))
+
+
+def _check_alone(options: Mapping[str, bool]) -> None:
+    """Raise UsageError where several options are given that exclude each other."""
+    given = [name for name, present in options.items() if present]
+    if len(given) > 1:
+        raise UsageError(f"expected one of {', '.join(options)}, got {' and '.join(given)}")
 
 
 def _stage(graph: Graph, name: str, options: Options) -> Graph:

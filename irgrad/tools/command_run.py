@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -9,11 +11,12 @@ import numpy as np
 import typer
 
 from ..driver import compile_graph
+from ..errors import ArgumentError, brief
 from ..ir.graph import Graph
 from ..ir.types import TensorType, dtype_of
 from ..runtime.options import Options
 from ..tracing.trees import spec_of
-from .files import check_output, read_arrays, write_arrays
+from .files import check_output, check_storable, read_arrays, write_arrays
 from .options import (
     Numerics,
     NumericsOption,
@@ -22,8 +25,8 @@ from .options import (
     TargetOption,
     VerboseOption,
 )
-from .report import printable, reported
-from .source import load_source
+from .report import UsageError, printable, reported, say
+from .source import load_source, source_file
 from .source_graph import admit_arrays, check_sizes, read_graph_for
 
 HELP = """Compile a function and run it on arrays from a .npz file.
@@ -43,17 +46,18 @@ arguments. Results are named result, or result.0, result.loss, ... where there a
 def run(
     source: SourceArgument,
     inputs: Annotated[
-        str, typer.Option("--inputs", metavar="A.npz", help="The arguments.", show_default=False)
-    ] = "",
+        str | None,
+        typer.Option("--inputs", metavar="A.npz", help="The arguments.", show_default=False),
+    ] = None,
     output: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--output",
             metavar="B.npz",
             help="Where to write the results; without it they are printed.",
             show_default=False,
         ),
-    ] = "",
+    ] = None,
     spec: SpecOption = None,
     target: TargetOption = "cpu",
     numerics: NumericsOption = Numerics.stable,
@@ -62,16 +66,28 @@ def run(
     """Run a source once."""
     with reported(verbose):
         options = Options(numerics=numerics.value)
-        if output:
-            check_output(output)
-        arrays = read_arrays(inputs) if inputs else {}
+        target_file = None if output is None else _check_output(output, source)
+        arrays = {} if inputs is None else read_arrays(inputs)
         graph = read_graph_for(load_source(source), spec or (), arrays)
+        names = _result_names(graph)
+        if target_file is not None:
+            types = [graph.type(value) for value in graph.outputs]
+            check_storable({name: type_.dtype.numpy for name, type_ in zip(names, types)})
         results = run_once(graph, arrays, target, options)
-        if output:
-            write_arrays(output, results)
+        if target_file is not None:
+            write_arrays(target_file, results)
         else:
             for name, array in results.items():
-                typer.echo(_shown(name, array))
+                say(_shown(name, array))
+
+
+def _check_output(output: str, source: str) -> str:
+    """The absolute path of the results, taken before the source runs, which may go elsewhere."""
+    path = check_output(output)
+    file = source_file(source)
+    if os.path.exists(path) and os.path.exists(file) and os.path.samefile(path, file):
+        raise UsageError(f"--output: expected a file beside the source, got {brief(output)} itself")
+    return path
 
 
 def run_once(
@@ -87,9 +103,16 @@ def run_once(
 
 def _result_names(graph: Graph) -> tuple[str, ...]:
     tree = spec_of(graph.signature.outputs)
-    return tuple(".".join(["result", *map(str, path)]) for path in tree.paths())
+    names = [".".join(["result", *map(str, path)]) for path in tree.paths()]
+    name, count = max(Counter(names).items(), key=lambda item: item[1], default=("", 0))
+    if count > 1:
+        raise ArgumentError(
+            f"output: expected results of unlike names, got {brief(name)} twice; change the keys "
+            "of the dicts that the function returns"
+        )
+    return tuple(names)
 
 
 def _shown(name: str, array: np.ndarray) -> str:
     """A line with name and type, then the values as NumPy prints them."""
-    return f"{printable(name)}: {TensorType(dtype_of(array.dtype), array.shape)}\n{array}"
+    return f"{printable(name)}: {TensorType(dtype_of(array.dtype), array.shape)}\n{array}\n"

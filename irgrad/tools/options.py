@@ -16,6 +16,13 @@ class Numerics(StrEnum):
     approximate = "approximate"
 
 
+class Emit(StrEnum):
+    """Forms that kernels are compiled from, as in `Options.emit`."""
+
+    llvm = "llvm"
+    numba = "numba"
+
+
 SourceArgument = Annotated[
     str,
     typer.Argument(
@@ -42,6 +49,11 @@ TargetOption = Annotated[
 NumericsOption = Annotated[
     Numerics, typer.Option("--numerics", help="The highest class of rewrites that may be used.")
 ]
+EmitOption = Annotated[
+    Emit,
+    typer.Option("--emit", help="The form that kernels are compiled from: LLVM, or Python for "
+                 "Numba."),
+]  # fmt: skip
 VerboseOption = Annotated[
     bool, typer.Option("--verbose", "-v", help="Print all lines of an error.")
 ]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import typer
 
-from ..errors import ArgumentError, IrgradError, ParseError
+from ..errors import ArgumentError, FileError, IrgradError, ParseError
 
 FAILED = 1  # the input or the program is at fault
 MISUSED = 2  # as typer has it for unknown options
@@ -29,12 +29,41 @@ def reported(verbose: bool) -> Iterator[None]:
     try:
         yield
     except IrgradError as error:
-        print(f"irgrad: error: {error_text(error, verbose)}", file=sys.stderr)
+        complain(error_text(error, verbose))
         raise typer.Exit(MISUSED if isinstance(error, UsageError) else FAILED) from None
     except MemoryError:
-        print("irgrad: error: expected enough memory for the arrays, got too little",
-              file=sys.stderr)
+        complain("expected enough memory for the arrays, got too little")
         raise typer.Exit(FAILED) from None
+
+
+def complain(text: str) -> None:
+    """Print an error on stderr; where that is closed or full, the exit code alone tells of it."""
+    if sys.stderr is not None:  # print would take stdout instead
+        with suppress(OSError, ValueError):
+            print(f"irgrad: error: {text}", file=sys.stderr)
+
+
+def say(text: str) -> None:
+    """Write text on stdout at once, with what its encoding cannot express as escapes.
+
+    Raises FileError where it cannot be written, BrokenPipeError where nobody reads it any more.
+    """
+    try:
+        if sys.stdout is None:
+            raise ValueError("a closed file")
+        encoding = sys.stdout.encoding or "utf-8"
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError) as error:
+        raise not_written(error) from None
+
+
+def not_written(error: OSError | ValueError) -> FileError:
+    """The error for a standard output that cannot be written."""
+    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return FileError(f"standard output: expected to write it, got {why.lower()}")
 
 
 def error_text(error: IrgradError, verbose: bool) -> str:

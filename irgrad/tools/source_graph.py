@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError, IrgradError, LimitError, TraceError
+from ..errors import ArgumentError, IrgradError, LimitError, TraceError, brief
 from ..interpret import bind_dims, input_names
 from ..ir.dims import Dim
 from ..ir.graph import Graph, Value
@@ -24,10 +25,12 @@ from ..passes.infer import Infer, specialise
 from ..runtime.boundary import Boundary, Parameter
 from ..tracing.trace import trace
 from ..tracing.trees import flatten_object, unflatten_object
-from .report import UsageError
+from .report import UsageError, printable
 from .source import Source, user_code
 
 MAX_BYTES = 2**47  # of one value: what a process can address
+MAX_LISTED = 20  # names in a message
+MAX_NAME = 80  # characters of each
 
 
 def read_graph(source: Source, specs: Sequence[str]) -> Graph:
@@ -48,19 +51,19 @@ def read_graph(source: Source, specs: Sequence[str]) -> Graph:
                 f"{source.label}, got {len(types)}"
             )
         return _traced(source, unflatten_object(tree, types or leaves))
-    if not types and _required(source.what):
+    required = [] if types else _parameters(source)[0]
+    if required:
         raise ArgumentError(
-            f"{source.label}: expected a --spec such as 'f32[n,784]' for each of its arguments "
-            f"({', '.join(_required(source.what))}), got none"
+            f"{printable(source.label)}: expected a --spec such as 'f32[n,784]' for each of its "
+            f"arguments ({_listed(required)}), got none"
         )
     return _traced(source, types)
 
 
 def _traced(source: Source, arguments: Sequence[Any]) -> Graph:
     """The graph of a function for such arguments; what its code raises becomes a TraceError."""
-    file = source.label.rpartition(":")[0]
-    message = f"{source.label}: expected a function that can be traced"
-    with user_code(message, TraceError, file):
+    message = f"{printable(source.label)}: expected a function that can be traced"
+    with user_code(message, TraceError, source.file):
         if isinstance(source.what, Jitted):
             return source.what.trace(*arguments)
         return trace(source.what, *arguments)
@@ -74,9 +77,7 @@ def read_graph_for(source: Source, specs: Sequence[str], arrays: Mapping[str, np
     """
     carries = isinstance(source.what, Jitted) and source.what.specs is not None
     if source.graph is None and not specs and not carries:
-        required = _required(source.what)
-        names = [p for p in _parameters(source.what) if p in required or p in arrays]
-        graph = _traced(source, _by_name(names, arrays))
+        graph = _traced(source, _by_name(_filled(source, arrays), arrays))
     else:
         graph = read_graph(source, specs)
     return _sized(without_captures(graph), arrays)
@@ -111,19 +112,31 @@ def check_sizes(graph: Graph) -> None:
                 )
 
 
-def _parameters(function: Any) -> dict[str, inspect.Parameter]:
-    """The parameters that can be given by position; none where they are not known."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return {}
+def _filled(source: Source, arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """The names of the parameters that arrays fill: a first part of them, as they are given by
+    position. It ends with the last one that needs an array or has one."""
+    required, others = _parameters(source)
+    names = required + others
+    if set(arrays) == set(_numbered(len(arrays))):
+        count = max(len(arrays), len(required))
+        return names[:count] if names else _numbered(len(arrays))
+    last = max((i for i, name in enumerate(names) if name in arrays), default=-1)
+    return names[: max(last + 1, len(required))]
+
+
+def _parameters(source: Source) -> tuple[list[str], list[str]]:
+    """The names of the parameters that can be given by position, those without a default first;
+    none where they are not known."""
+    message = f"{printable(source.label)}: expected a function with a signature"
+    with user_code(message, TraceError, source.file):
+        try:
+            parameters = list(inspect.signature(source.what).parameters.values())
+        except (TypeError, ValueError):  # a function in C may have none
+            parameters = []
     plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return {p.name: p for p in parameters if p.kind in plain}
-
-
-def _required(function: Any) -> list[str]:
-    """The names of the parameters without a default."""
-    return [name for name, p in _parameters(function).items() if p.default is p.empty]
+    known = [p for p in parameters if p.kind in plain]
+    required = [p.name for p in known if p.default is p.empty]
+    return required, [p.name for p in known if p.default is not p.empty]
 
 
 def _parse_spec(spec: str) -> TensorType:
@@ -131,7 +144,7 @@ def _parse_spec(spec: str) -> TensorType:
         return parse_type(spec)
     except IrgradError as error:
         line = str(error).splitlines()[0]
-        raise UsageError(f"--spec {spec!r}: {line}") from None
+        raise UsageError(f"--spec {brief(spec, 60)}: {line}") from None
 
 
 def _typed(graph: Graph, types: Sequence[TensorType]) -> Graph:
@@ -191,16 +204,33 @@ def _sized(graph: Graph, arrays: Mapping[str, np.ndarray]) -> Graph:
 
 
 def _by_name(names: Sequence[str], arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    numbered = [f"arr_{i}" for i in range(len(names))]
-    if names and sorted(arrays) == sorted(numbered):
+    numbered = _numbered(len(names))
+    if names and set(arrays) == set(numbered):
         return [arrays[name] for name in numbered]
-    missing = [name for name in names if name not in arrays]
-    surplus = [name for name in arrays if name not in names]
-    if missing or surplus:
-        problems = [f"no array {', '.join(missing)}"] if missing else []
-        problems += [f"also {', '.join(surplus)}"] if surplus else []
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
         raise ArgumentError(
-            f"inputs: expected arrays named {', '.join(names) or '(none)'}, got "
+            f"inputs: expected arrays named arr_0, arr_1, ... as {_listed(twice)} names several "
+            f"arguments, got {_listed(list(arrays)) or '(none)'}"
+        )
+    missing = [name for name in names if name not in arrays]
+    known = set(names)
+    surplus = [name for name in arrays if name not in known]
+    if missing or surplus:
+        problems = [f"no array {_listed(missing)}"] if missing else []
+        problems += [f"also {_listed(surplus)}"] if surplus else []
+        raise ArgumentError(
+            f"inputs: expected arrays named {_listed(names) or '(none)'}, got "
             + " and ".join(problems)
         )
     return [arrays[name] for name in names]
+
+
+def _numbered(count: int) -> list[str]:
+    return [f"arr_{i}" for i in range(count)]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names as messages list them: the first ones, and how many more there are."""
+    more = [f"{len(names) - MAX_LISTED} more"] if len(names) > MAX_LISTED else []
+    return ", ".join([printable(name)[:MAX_NAME] for name in names[:MAX_LISTED]] + more)

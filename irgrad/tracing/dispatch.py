@@ -5,11 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 import numpy as np
 
-from ..errors import ArgumentError, IrgradError, LimitError, TraceError
+from ..errors import (
+    ArgumentError,
+    DTypeError,
+    IrgradError,
+    LimitError,
+    ShapeError,
+    TraceError,
+)
 from .context import Trace, escaped
 from .locations import add_location, user_locations
 from .sizes import SymbolicSize
@@ -19,6 +26,18 @@ P = ParamSpec("P")
 R = TypeVar("R")
 _NUMBERS = (bool, int, float)
 MAX_NESTING = 64  # levels of lists, as many as an array of NumPy has axes
+# What Python and NumPy raise for arguments that mean nothing to them, with the error of irgrad that
+# is raised instead: one of the same Python class where there is one. A FloatingPointError is left
+# out: np.errstate(all="raise") asks for it.
+_REFUSALS: tuple[tuple[tuple[type[Exception], ...], type[IrgradError]], ...] = (
+    ((RecursionError, MemoryError), LimitError),
+    ((np.exceptions.DTypePromotionError,), DTypeError),
+    ((ValueError, LookupError), ShapeError),
+    ((TypeError, AttributeError, OverflowError, ZeroDivisionError, NotImplementedError),
+     ArgumentError),
+)
+_REFUSED: tuple[type[Exception], ...] = (IrgradError, *(kind for kinds, _ in _REFUSALS for kind in kinds))
+_MAX_REASON = 240  # characters that are quoted of another library's message
 
 
 def find_trace(values: Iterable[Any], level: int = 0) -> Trace | None:
@@ -28,9 +47,11 @@ def find_trace(values: Iterable[Any], level: int = 0) -> Trace | None:
     Raises TraceError for a traced value whose trace has ended, LimitError for lists too deep.
     """
     if level > MAX_NESTING:
-        raise LimitError(
+        error = LimitError(
             f"irgrad.numpy: expected lists nested at most {MAX_NESTING} deep, got deeper ones"
         )
+        add_location(error, user_locations())
+        raise error
     found: Trace | None = None
     for value in values:
         if isinstance(value, (Tracer, SymbolicSize)):
@@ -92,14 +113,17 @@ def traced(
             if trace is None and kwargs:
                 trace = find_trace(kwargs.values())
             if trace is None:
-                return as_arrays(outside(*args, **kwargs), (*args, *kwargs.values()))
+                try:
+                    return as_arrays(outside(*args, **kwargs), (*args, *kwargs.values()))
+                except _REFUSED as error:
+                    _refuse_call(call, None, error)
             outermost = not trace.builder.locations
             try:
                 return run_traced(trace, body, *args, **kwargs)
-            except (TypeError, ValueError, OverflowError) as error:
-                if isinstance(error, IrgradError) or not outermost:
+            except _REFUSED as error:
+                if not outermost:
                     raise
-                raise _argument_error(call, args, kwargs, error) from error
+                _refuse_call(call, (args, kwargs), error)
 
         signature = inspect.signature(body)
         parameters = list(signature.parameters.values())[1:]
@@ -109,30 +133,75 @@ def traced(
     return decorate
 
 
-def _argument_error(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], error: Exception
-) -> ArgumentError:
-    """The error for arguments that the traced form of a function makes nothing of."""
+def formula(body: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function that is written in traced functions: one boundary for all of them."""
+    call = wraps(body)(traced(body)(lambda t, *args, **kwargs: body(*args, **kwargs)))
+    call.__signature__ = inspect.signature(body)  # type: ignore[attr-defined]
+    return call
+
+
+def _refuse_call(
+    function: Callable[..., Any],
+    traced_with: tuple[tuple[Any, ...], Mapping[str, Any]] | None,
+    error: Exception,
+) -> NoReturn:
+    """Raise the named error for arguments that a function makes nothing of, or the named `error`.
+
+    traced_with: the arguments of a call of the traced form, None for one of NumPy's function, whose
+    message says what does not fit its signature.
+    """
+    if isinstance(error, IrgradError):
+        add_location(error, user_locations())
+        raise error
+    reason = f"got what raises {type(error).__name__}: {_one_line(error)}"
+    name = getattr(function, "__name__", "function").rstrip("_")
     signature = inspect.signature(function)
-    reason = f"got what raises {type(error).__name__}: {error}"
-    try:
-        signature.bind(*args, **kwargs)
-    except TypeError as mismatch:
-        reason = f"got a call with {str(mismatch).removeprefix('got ')}"
-    name = getattr(function, "__name__", "function")
-    found = ArgumentError(
-        f"{name}: expected arguments that fit ({', '.join(signature.parameters)}), {reason}"
-    )
+    accepted = f"({', '.join(signature.parameters)})"
+    if traced_with is None:
+        if hasattr(np, name) or hasattr(np.linalg, name):
+            accepted = f"NumPy's {name}"
+    else:
+        args, kwargs = traced_with
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as mismatch:
+            reason = f"got a call with {str(mismatch).removeprefix('got ')}"
+    kind = next(found for kinds, found in _REFUSALS if isinstance(error, kinds))
+    found = kind(f"{name}: expected arguments that fit {accepted}, {reason}")
     add_location(found, user_locations())
-    return found
+    raise found from error
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= _MAX_REASON else f"{text[:_MAX_REASON]}..."
+
+
+def plain_array(function: str, x: Any) -> np.ndarray:
+    """What NumPy converts to an ndarray, as one.
+
+    Raises ArgumentError for a subclass with rules of its own, of which a conversion would lose
+    them: the mask of a masked array, the product of a matrix.
+    """
+    if isinstance(x, np.ndarray) and type(x) not in (np.ndarray, np.memmap):
+        raise ArgumentError(
+            f"{function}: expected a plain ndarray, got {type(x).__name__}; convert it with "
+            "np.asarray"
+        )
+    return np.asarray(x)
 
 
 def as_arrays(result: Any, arguments: Iterable[Any]) -> Any:
-    """A result of NumPy, scalars as arrays of rank 0, or as Python numbers where those came in."""
+    """A result of NumPy, scalars as arrays of rank 0, or as Python numbers where those came in.
+
+    A scalar of a dtype that no Python number has stays an array: sin(True) is of float16.
+    """
     if isinstance(result, np.generic):
         plain = all(x is None or isinstance(x, (str, *_NUMBERS)) for x in arguments)
         plain = plain and not any(isinstance(x, np.generic) for x in arguments)
-        return result.item() if plain else np.asarray(result)
+        if plain and np.asarray(result.item()).dtype == result.dtype:
+            return result.item()
+        return np.asarray(result)
     if isinstance(result, (list, tuple)) and any(isinstance(x, np.generic) for x in result):
         return type(result)(as_arrays(part, arguments) for part in result)
     return result

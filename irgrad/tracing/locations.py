@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, lru_cache, wraps
 from types import FrameType, ModuleType
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import networkx
 import numpy as np
 import optree
 
-from ..errors import IrgradError
+from ..errors import ArgumentError, IrgradError
 from ..ir.location import Location, describe
 
 P = ParamSpec("P")
@@ -27,6 +28,7 @@ def _folder(module: ModuleType) -> str:
 
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_COMMANDS = os.path.join(_PACKAGE, "tools") + os.sep
 # A backend lies beside the package in a checkout and inside it once installed.
 _OWN_FOLDERS = (
     _PACKAGE + os.sep,
@@ -56,6 +58,8 @@ def user_locations() -> tuple[Location, ...]:
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and not is_user_file(frame.f_code.co_filename):
+        if frame.f_code.co_filename.startswith(_COMMANDS):  # no program of the user's called it
+            return ()
         frame = frame.f_back
     found: list[Location] = []
     while frame is not None and len(found) <= CALLERS:
@@ -75,14 +79,51 @@ def add_location(error: IrgradError, locations: tuple[Location, ...]) -> None:
 
 
 def ends_at_call(function: Callable[P, R]) -> Callable[P, R]:
-    """Let the errors of a public function end with the line that calls it, unless they name one."""
+    """Let the errors of a public function end with the line that calls it, unless they name one.
+
+    A call that does not fit its parameters becomes an ArgumentError.
+    """
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return function(*args, **kwargs)
+            return call_function(function, args, kwargs)
         except IrgradError as error:
             add_location(error, user_locations())
             raise
 
     return call
+
+
+def call_function(f: Callable[..., R], args: Iterable[Any], kwargs: Mapping[str, Any]) -> R:
+    """Call a function; ArgumentError where the arguments do not fit its parameters."""
+    args = tuple(args)
+    try:
+        return f(*args, **kwargs)
+    except TypeError as error:
+        if isinstance(error, IrgradError):
+            raise
+        mismatch = _mismatch(f, args, kwargs)
+        if mismatch is None:
+            raise
+        raise mismatch from error
+
+
+def _mismatch(
+    f: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> ArgumentError | None:
+    """The error for arguments that do not fit the parameters of a function; None where they do, or
+    the parameters are not known."""
+    try:
+        signature = inspect.signature(f, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return None
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as mismatch:
+        name = getattr(f, "__name__", type(f).__name__)
+        return ArgumentError(
+            f"{name}: expected arguments that fit ({', '.join(signature.parameters)}), got other "
+            f"ones: {mismatch}"
+        )
+    return None

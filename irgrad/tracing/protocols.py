@@ -37,7 +37,8 @@ def call_ufunc(
     into an array.
     """
     name = ufunc.__name__
-    given = {key: v for key, v in options.items() if v is not None or key == "axis"}
+    kept = ("axis", "where", "casting")  # to which None is no default of NumPy
+    given = {key: v for key, v in options.items() if v is not None or key in kept}
     if "out" in given:
         raise TraceError(
             f"{name}: expected no array to write into, got out= (or an in-place operator on an "

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Number
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from ..errors import DimError
+from ..errors import DimError, brief
 from ..ir.dims import Dim, Size, divide_exact, lower_bound
 from .locations import add_location, user_locations
 from .protocols import call_ufunc
 
 if TYPE_CHECKING:
     from .context import Trace
+
+_DIVISIONS = frozenset({"divide", "floor_divide", "remainder"})
 
 
 class SymbolicSize:
@@ -89,6 +92,11 @@ class SymbolicSize:
     # -- numbers -------------------------------------------------------------------------------
 
     def _number(self, name: str, other: Any, swap: bool = False) -> Any:
+        if isinstance(other, (list, tuple)):
+            self._fail(f"size {self}: expected a number or an array as the other operand, got "
+                       f"{brief(other)}; repeat or join lists by a number that is known")
+        if name in _DIVISIONS and not swap and isinstance(other, int) and other == 0:
+            self._fail(f"size {self}: expected a divisor other than 0, got 0")
         operands = (other, self) if swap else (self, other)
         return self.context.functions[name](*operands)
 
@@ -107,11 +115,36 @@ class SymbolicSize:
     def __rmod__(self, other: Any) -> Any:
         return self._number("remainder", other, swap=True)
 
-    def __pow__(self, other: Any) -> Any:
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
+
+    def __pow__(self, other: Any, modulus: None = None) -> Any:
+        if modulus is not None:
+            self._refuse("pow() with a modulus", "write n**y % modulus")
         return self._number("power", other)
 
     def __rpow__(self, other: Any) -> Any:
         return self._number("power", other, swap=True)
+
+    def __pos__(self) -> SymbolicSize:
+        return self
+
+    def __abs__(self) -> Any:
+        return self.context.functions["absolute"](self)
+
+    def __and__(self, other: Any) -> Any:
+        return self._number("bitwise_and", other)
+
+    def __or__(self, other: Any) -> Any:
+        return self._number("bitwise_or", other)
+
+    def __xor__(self, other: Any) -> Any:
+        return self._number("bitwise_xor", other)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
 
     def __array_ufunc__(
         self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any
@@ -121,7 +154,7 @@ class SymbolicSize:
     # -- comparisons ---------------------------------------------------------------------------
 
     def __hash__(self) -> int:
-        return hash(self.size)
+        self._refuse("hash() (a dict key or a set member)", "use str(n), or compare it with ==")
 
     def _fail(self, message: str) -> NoReturn:
         error = DimError(message)
@@ -138,7 +171,7 @@ class SymbolicSize:
     def __eq__(self, other: object) -> Any:
         size = self._size(other)
         if size is None:
-            return NotImplemented if other is None else self._number("equal", other)
+            return self._number("equal", other) if _is_number(other) else NotImplemented
         difference = self.size - size
         if isinstance(difference, int):
             return difference == 0
@@ -148,7 +181,7 @@ class SymbolicSize:
 
     def __ne__(self, other: object) -> Any:
         if self._size(other) is None:
-            return NotImplemented if other is None else self._number("not_equal", other)
+            return self._number("not_equal", other) if _is_number(other) else NotImplemented
         return not self.__eq__(other)
 
     def _less(self, other: Any, name: str, sign: str, offset: int, flip: bool) -> Any:
@@ -199,8 +232,54 @@ class SymbolicSize:
             "use irgrad.numpy's arange, zeros or full, a slice, or ig.fori_loop",
         )
 
+    def __len__(self) -> int:
+        self._refuse("len()", "it is a number")
+
+    def __iter__(self) -> NoReturn:
+        self._refuse("iteration", "use ig.fori_loop, or give the axis a fixed size in the spec")
+
+    def __round__(self, digits: Any = None) -> NoReturn:
+        self._refuse("round()", "it is a whole number")
+
+    def __trunc__(self) -> NoReturn:
+        self._refuse("math.trunc()", "it is a whole number")
+
+    def __complex__(self) -> complex:
+        self._refuse("complex()", "use it as it is in arithmetic with traced arrays")
+
+    def __invert__(self) -> NoReturn:
+        self._refuse("~", "write -n - 1")
+
+    def __matmul__(self, other: Any) -> NoReturn:
+        self._refuse("@", "write * for a product with a number")
+
+    def __lshift__(self, other: Any) -> NoReturn:
+        self._refuse("a shift of bits", "multiply or divide by a power of 2")
+
+    __rmatmul__ = __matmul__
+    __rlshift__ = __rshift__ = __rrshift__ = __lshift__
+
+    def __format__(self, spec: str) -> str:
+        if spec:
+            self._refuse(f"the format {spec!r}", "write it without a format")
+        return repr(self)
+
+    def __copy__(self) -> SymbolicSize:
+        return self
+
+    def __deepcopy__(self, memo: object) -> SymbolicSize:
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        self._refuse("pickle", "return it from the function and keep the result")
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         self._refuse("a conversion to an ndarray", "use irgrad.numpy functions on it")
+
+
+def _is_number(x: object) -> bool:
+    """Whether == compares with it as numbers; with anything else it compares identity."""
+    return isinstance(x, (Number, np.ndarray, np.generic)) or hasattr(type(x), "__array__")
 
 
 def _is_positive(size: Size) -> bool:

@@ -24,6 +24,7 @@ For transforms and control flow, which work inside a trace as well as at its top
 from __future__ import annotations
 
 import inspect
+import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count as count_from
@@ -42,7 +43,7 @@ from ..ir.types import TensorType, dtype_of
 from .context import Closed, Trace, scalar_type
 from .dispatch import find_trace, run_traced
 from .functions.namespace import FUNCTIONS
-from .locations import add_location, ends_at_call, user_locations
+from .locations import add_location, call_function, ends_at_call, user_locations
 from .sizes import SymbolicSize
 from .tracer import Tracer
 from .trees import flatten_object, leaf_names, tree_of, unflatten_object
@@ -105,7 +106,7 @@ def _result(
     trace.builder.locations = locations
     if isinstance(leaf, (Tracer, SymbolicSize, np.ndarray, np.generic, bool, int, float)):
         return trace.lift(leaf)
-    path = "".join(f"[{entry!r}]" for entry in spec.paths()[position])
+    path = "".join(f"[{brief(entry)}]" for entry in spec.paths()[position])
     where = f"\n{describe(locations[0])}" if locations else ""
     raise TraceError(
         f"output{path}: expected arrays, numbers, or tuples, lists and dicts of them, got "
@@ -166,7 +167,8 @@ class _Call:
     def run(self, function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
         """Call the function with the traced arguments in their places."""
         merged = dict(self.fixed) | dict(zip(self.positions, arguments))
-        return function(*(merged[i] for i in range(self.total)), **self.keywords)
+        positional = [merged[i] for i in range(self.total)]
+        return call_function(function, positional, self.keywords)
 
 
 @ends_at_call
@@ -259,10 +261,7 @@ def _leaf_type(leaf: Any, name: str) -> tuple[TensorType, bool]:
 
 def _plan_call(f: Callable[..., Any], count: int, static: Mapping[int | str, Any]) -> _Call:
     """Place `count` traced arguments among the static ones, as the signature of `f` has them."""
-    try:
-        parameters = list(inspect.signature(f).parameters.values())
-    except (TypeError, ValueError):
-        parameters = []
+    parameters = parameters_of(f)
     by_position = [
         p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     ]
@@ -270,6 +269,10 @@ def _plan_call(f: Callable[..., Any], count: int, static: Mapping[int | str, Any
     fixed: dict[int, Any] = {}
     keywords: dict[str, Any] = {}
     for key, value in static.items():
+        if not is_position(key):
+            raise ArgumentError(
+                f"static: expected positions from 0 on, or names, of arguments, got {brief(key)}"
+            )
         if isinstance(key, str) and key in by_name:
             keywords[key] = value
         elif isinstance(key, str) and key not in by_position:
@@ -278,7 +281,7 @@ def _plan_call(f: Callable[..., Any], count: int, static: Mapping[int | str, Any
             fixed[by_position.index(key) if isinstance(key, str) else key] = value
     positions = list(islice((i for i in count_from() if i not in fixed), count))
     total = max([-1, *positions, *fixed]) + 1
-    if sorted([*positions, *fixed]) != list(range(total)):
+    if len(positions) + len(fixed) != total:
         raise ArgumentError(
             f"{_graph_name(f)}: expected a spec for each argument before the static ones, got "
             f"{count} specs"
@@ -292,21 +295,41 @@ def _donated(
 ) -> frozenset[int]:
     """The leaf positions of donated arguments."""
     chosen = set()
-    for entry in (donate,) if isinstance(donate, (int, str)) else _entries("donate", donate):
+    for entry in donate if isinstance(donate, (tuple, list)) else (donate,):
         keys = call.names if isinstance(entry, str) else call.positions
-        if entry not in keys:
+        if not is_position(entry) or entry not in keys:
             known = ", ".join(map(str, keys)) or "no arguments"
             raise ArgumentError(f"donate: expected one of {known}, got {brief(entry)}")
         chosen.add(keys.index(entry))  # type: ignore[arg-type]
     return frozenset(i for i, path in enumerate(inputs.paths()) if path[0] in chosen)
 
 
-def _entries(what: str, given: Any) -> Sequence[Any]:
-    if not isinstance(given, (tuple, list)):
-        raise ArgumentError(
-            f"{what}: expected positions or names of arguments, got {brief(given)}"
-        )
-    return given
+def is_position(x: Any) -> bool:
+    """Whether a value can name an argument: its position, counted from 0, or its name."""
+    return isinstance(x, str) or (isinstance(x, int) and not isinstance(x, bool) and x >= 0)
+
+
+def parameters_of(f: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The parameters of a function, or of the one that it wraps where it passes all arguments on;
+    none where they cannot be found out."""
+    found: list[inspect.Parameter] = []
+    for follow_wrapped in (False, True):
+        try:
+            signature = inspect.signature(f, follow_wrapped=follow_wrapped)
+        except (TypeError, ValueError):
+            continue
+        found = list(signature.parameters.values())
+        if not all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in found):
+            break
+    return found
+
+
+def unwrapped(f: Any) -> Any:
+    """The innermost function that decorators have wrapped; `f` itself where there is no end."""
+    try:
+        return inspect.unwrap(f)
+    except ValueError:
+        return f
 
 
 def _static_text(value: Any) -> str:
@@ -320,24 +343,23 @@ def _static_text(value: Any) -> str:
 
 def _graph_name(f: Callable[..., Any]) -> str:
     name = getattr(f, "__name__", "main")
-    return name if name.isidentifier() else "main"
+    return name if isinstance(name, str) and name.isidentifier() else "main"
 
 
 def _definition(f: Callable[..., Any]) -> tuple[Location, ...]:
     """The line where a function is defined; none for objects without Python code."""
-    code = getattr(inspect.unwrap(f), "__code__", None)
-    if code is None:
+    code = getattr(unwrapped(f), "__code__", None)
+    if not isinstance(code, types.CodeType):
         return ()
     return (Location(code.co_filename, code.co_firstlineno, code.co_name),)
 
 
 def _name_captures(graph: Graph, f: Callable[..., Any]) -> None:
     """Give captures the names that they have in the closure or the module of `f`."""
-    plain = inspect.unwrap(f)
-    code = getattr(plain, "__code__", None)
-    if code is None or not graph.captures:
+    plain = unwrapped(f)
+    if not isinstance(plain, types.FunctionType) or not graph.captures:
         return
-    scope = getattr(plain, "__globals__", {})
+    code, scope = plain.__code__, plain.__globals__
     known = {id(scope[name]): name for name in code.co_names if name in scope}
     for name, cell in zip(code.co_freevars, plain.__closure__ or ()):
         try:

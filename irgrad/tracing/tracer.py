@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator
+from numbers import Number
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from ..errors import DimError, IrgradError, ShapeError, TraceError
+from ..errors import DimError, DTypeError, IrgradError, MissingError, ShapeError, TraceError
 from ..ir.dims import Dim
 from ..ir.graph import Value
 from ..ir.types import TensorType
@@ -19,7 +21,44 @@ from .sizes import SymbolicSize, visible, visible_shape
 if TYPE_CHECKING:
     from .context import Trace
 
-_ARRAY_LIKE = (np.ndarray, np.generic, bool, int, float, list, tuple, SymbolicSize)
+_ARRAY_LIKE = (np.ndarray, np.generic, Number, list, tuple, memoryview, SymbolicSize)
+
+
+def _method(name: str, doc: str) -> Callable[..., Any]:
+    """A method that is the traced function of a name: its arguments follow in the same order."""
+
+    def method(self: Tracer, *arguments: Any, **options: Any) -> Any:
+        return self.context.functions[name](self, *arguments, **options)
+
+    method.__name__ = name
+    method.__doc__ = f"{doc} As numpy.{name}."
+    return method
+
+
+def _in_place(name: str) -> Callable[..., Any]:
+    """An operator such as +=: the value that ndarray's would hold, which keeps its shape and dtype.
+
+    A value of rank 0 is replaced by the result, as NumPy's scalars are.
+    """
+
+    def method(self: Tracer, other: Any) -> Any:
+        result = self.context.functions[name](self, other)
+        if not self.ndim:
+            return result
+        if result.type.shape != self.type.shape:
+            self._fail(ShapeError(f"{name}: expected a result of the shape of {self.type}, which "
+                                  f"it is written into, got {result.type}; write x = x + y"))
+        if not np.can_cast(result.dtype, self.dtype, "same_kind"):
+            self._fail(DTypeError(f"{name}: expected a result that {self.type} holds, which it is "
+                                  f"written into, got {result.type}; write x = x + y"))
+        return result.astype(self.dtype)
+
+    return method
+
+
+def _is_operand(x: object) -> bool:
+    """Whether == compares with it element by element; with anything else it compares identity."""
+    return isinstance(x, (Tracer, *_ARRAY_LIKE)) or hasattr(type(x), "__array__")
 
 
 class Tracer:
@@ -90,112 +129,62 @@ class Tracer:
     @property
     def real(self) -> Tracer:
         """The real part, which is the value itself."""
-        return self
+        return self._call("real", self)
 
-    def conj(self) -> Tracer:
-        """The complex conjugate, which is the value itself."""
-        return self
+    @property
+    def imag(self) -> Tracer:
+        """The imaginary part, which is 0."""
+        return self._call("imag", self)
 
-    def copy(self) -> Tracer:
-        """The value itself: traced values are never written."""
-        return self
-
-    def astype(self, dtype: Any) -> Tracer:
-        """The value converted to another dtype; floats to integers saturate and NaN becomes 0."""
-        return self._call("astype", self, dtype)
-
-    def reshape(self, *shape: Any) -> Tracer:
+    def reshape(self, *shape: Any, **options: Any) -> Tracer:
         """The elements in row-major order in another shape, of which one size may be -1."""
-        return self._call("reshape", self, shape[0] if len(shape) == 1 else shape)
+        return self._call("reshape", self, shape[0] if len(shape) == 1 else shape, **options)
 
-    def transpose(self, *axes: Any) -> Tracer:
+    def transpose(self, *axes: Any, **options: Any) -> Tracer:
         """The axes in another order, reversed where none is given."""
-        order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
-        return self._call("transpose", self, order)
+        order = axes[0] if len(axes) == 1 else axes or None
+        return self._call("transpose", self, order, **options)
 
-    def swapaxes(self, axis1: int, axis2: int) -> Tracer:
-        """Two axes exchanged."""
-        return self._call("swapaxes", self, axis1, axis2)
+    astype = _method("astype", "Converted to a dtype; floats to integers saturate, NaN becomes 0.")
+    conj = _method("conjugate", "The complex conjugate, which is the value itself.")
+    conjugate = _method("conjugate", "The complex conjugate, which is the value itself.")
+    copy = _method("copy", "The value itself: traced values are never written.")
+    swapaxes = _method("swapaxes", "Two axes exchanged.")
+    squeeze = _method("squeeze", "Without the axes of size 1.")
+    ravel = _method("ravel", "The elements in row-major order along one axis.")
+    flatten = _method("ravel", "The elements in row-major order along one axis.")
+    sum = _method("sum", "The sum along axes.")
+    prod = _method("prod", "The product along axes.")
+    mean = _method("mean", "The mean along axes.")
+    var = _method("var", "The variance along axes.")
+    std = _method("std", "The standard deviation along axes.")
+    max = _method("max", "The largest element along axes, NaN where there is one.")
+    min = _method("min", "The smallest element along axes, NaN where there is one.")
+    any = _method("any", "Whether an element along axes is not 0.")
+    all = _method("all", "Whether no element along axes is 0.")
+    argmax = _method("argmax", "The first position of the largest element along an axis.")
+    argmin = _method("argmin", "The first position of the smallest element along an axis.")
+    clip = _method("clip", "The elements held between two bounds.")
+    round = _method("round", "The elements rounded to a number of decimals, halves to even.")
+    dot = _method("dot", "The product of NumPy's dot.")
+    trace = _method("trace", "The sum of a diagonal of two axes.")
+    diagonal = _method("diagonal", "A diagonal of two axes, as the last axis of the result.")
+    repeat = _method("repeat", "Each element a number of times.")
 
-    def squeeze(self, axis: Any = None) -> Tracer:
-        """Without the axes of size 1."""
-        return self._call("squeeze", self, axis)
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(f"traced values have no attribute {name!r}")
+        offered = [x for x in dir(type(self)) if not x.startswith("_")]
+        near = difflib.get_close_matches(name, offered, 3)
+        self._fail(MissingError(
+            f"traced value {self.type}: expected an attribute of traced values, got {name!r}"
+            + (f"; near it are {', '.join(near)}" if near else "")
+        ))
 
-    def ravel(self) -> Tracer:
-        """The elements in row-major order along one axis."""
-        return self._call("ravel", self)
-
-    def flatten(self) -> Tracer:
-        """The elements in row-major order along one axis."""
-        return self._call("ravel", self)
-
-    def sum(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Tracer:
-        """The sum along axes, as numpy.sum."""
-        return self._call("sum", self, axis, dtype, keepdims=keepdims)
-
-    def prod(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Tracer:
-        """The product along axes, as numpy.prod."""
-        return self._call("prod", self, axis, dtype, keepdims=keepdims)
-
-    def mean(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Tracer:
-        """The mean along axes, as numpy.mean."""
-        return self._call("mean", self, axis, dtype, keepdims=keepdims)
-
-    def var(self, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tracer:
-        """The variance along axes, as numpy.var."""
-        return self._call("var", self, axis, ddof=ddof, keepdims=keepdims)
-
-    def std(self, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tracer:
-        """The standard deviation along axes, as numpy.std."""
-        return self._call("std", self, axis, ddof=ddof, keepdims=keepdims)
-
-    def max(self, axis: Any = None, keepdims: bool = False) -> Tracer:
-        """The largest element along axes, NaN where there is one."""
-        return self._call("max", self, axis, keepdims=keepdims)
-
-    def min(self, axis: Any = None, keepdims: bool = False) -> Tracer:
-        """The smallest element along axes, NaN where there is one."""
-        return self._call("min", self, axis, keepdims=keepdims)
-
-    def any(self, axis: Any = None, keepdims: bool = False) -> Tracer:
-        """Whether an element along axes is not 0."""
-        return self._call("any", self, axis, keepdims=keepdims)
-
-    def all(self, axis: Any = None, keepdims: bool = False) -> Tracer:
-        """Whether no element along axes is 0."""
-        return self._call("all", self, axis, keepdims=keepdims)
-
-    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tracer:
-        """The first position of the largest element along an axis."""
-        return self._call("argmax", self, axis, keepdims=keepdims)
-
-    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tracer:
-        """The first position of the smallest element along an axis."""
-        return self._call("argmin", self, axis, keepdims=keepdims)
-
-    def clip(self, min: Any = None, max: Any = None) -> Tracer:
-        """The elements held between two bounds."""
-        return self._call("clip", self, min, max)
-
-    def round(self, decimals: int = 0) -> Tracer:
-        """The elements rounded to a number of decimals, halves to even."""
-        return self._call("round", self, decimals)
-
-    def dot(self, other: Any) -> Tracer:
-        """The product of NumPy's dot."""
-        return self._call("dot", self, other)
-
-    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tracer:
-        """The sum of a diagonal of two axes."""
-        return self._call("trace", self, offset, axis1, axis2)
-
-    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tracer:
-        """A diagonal of two axes, as the last axis of the result."""
-        return self._call("diagonal", self, offset, axis1, axis2)
-
-    def repeat(self, repeats: int, axis: int | None = None) -> Tracer:
-        """Each element a number of times."""
-        return self._call("repeat", self, repeats, axis)
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in Tracer.__slots__:
+            self._refuse(f"an assignment to its attribute {name!r}", "build the new value instead")
+        object.__setattr__(self, name, value)
 
     # -- operators -----------------------------------------------------------------------------
 
@@ -241,7 +230,9 @@ class Tracer:
     def __rdivmod__(self, other: Any) -> Any:
         return self._call("divmod", other, self)
 
-    def __pow__(self, other: Any) -> Any:
+    def __pow__(self, other: Any, modulus: None = None) -> Any:
+        if modulus is not None:
+            self._refuse("pow() with a modulus", "write x**y % modulus")
         return self._call("power", self, other)
 
     def __rpow__(self, other: Any) -> Any:
@@ -296,14 +287,31 @@ class Tracer:
         return self._call("greater_equal", self, other)
 
     def __eq__(self, other: object) -> Any:
-        if not isinstance(other, (Tracer, *_ARRAY_LIKE)):
+        if not _is_operand(other):
             return NotImplemented
         return self._call("equal", self, other)
 
     def __ne__(self, other: object) -> Any:
-        if not isinstance(other, (Tracer, *_ARRAY_LIKE)):
+        if not _is_operand(other):
             return NotImplemented
         return self._call("not_equal", self, other)
+
+    __iadd__ = _in_place("add")
+    __isub__ = _in_place("subtract")
+    __imul__ = _in_place("multiply")
+    __itruediv__ = _in_place("divide")
+    __ifloordiv__ = _in_place("floor_divide")
+    __imod__ = _in_place("remainder")
+    __ipow__ = _in_place("power")
+    __iand__ = _in_place("bitwise_and")
+    __ior__ = _in_place("bitwise_or")
+    __ixor__ = _in_place("bitwise_xor")
+    __imatmul__ = _in_place("matmul")
+
+    def __lshift__(self, other: Any) -> NoReturn:
+        self._refuse("a shift of bits", "multiply or divide by a power of 2")
+
+    __rlshift__ = __rshift__ = __rrshift__ = __ilshift__ = __irshift__ = __lshift__
 
     # -- elements ------------------------------------------------------------------------------
 
@@ -315,6 +323,9 @@ class Tracer:
             "an assignment to elements",
             "build the new value: np.where(mask, new, x), np.concatenate or np.stack",
         )
+
+    def __delitem__(self, index: Any) -> NoReturn:
+        self._refuse("a deletion of elements", "take the parts that are kept and concatenate them")
 
     def __len__(self) -> int:
         if not self.ndim:
@@ -337,7 +348,7 @@ class Tracer:
 
     # -- what a trace cannot record ------------------------------------------------------------
 
-    def _fail(self, error: TraceError | ShapeError | DimError) -> NoReturn:
+    def _fail(self, error: IrgradError) -> NoReturn:
         add_location(error, user_locations())
         raise error
 
@@ -360,6 +371,12 @@ class Tracer:
     def __int__(self) -> int:
         self._refuse("int()", "use it as it is, or x.astype(int); pass constants as static=")
 
+    def __round__(self, digits: Any = None) -> NoReturn:
+        self._refuse("round()", "write x.round()")
+
+    def __trunc__(self) -> NoReturn:
+        self._refuse("math.trunc()", "write np.trunc(x)")
+
     def __complex__(self) -> complex:
         self._refuse("complex()", "use it as it is")
 
@@ -379,17 +396,23 @@ class Tracer:
             self._refuse(f"the format {spec!r}", "format the result of the function")
         return repr(self)
 
+    def __copy__(self) -> Tracer:
+        return self
+
     def __deepcopy__(self, memo: object) -> Tracer:
         return self
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        self._refuse("pickle", "return the value from the function and keep the result")
 
     def __hash__(self) -> int:
         self._refuse("hash() (a dict key or a set member)", "use id(x), or a list")
 
-    def item(self) -> NoReturn:
+    def item(self, *place: Any, **options: Any) -> NoReturn:
         """Raises TraceError: the number is known at run time only."""
         self._refuse("item()", "return the value from the function and call item() on the result")
 
-    def tolist(self) -> NoReturn:
+    def tolist(self, *place: Any, **options: Any) -> NoReturn:
         """Raises TraceError: the numbers are known at run time only."""
         self._refuse("tolist()", "return the value from the function and convert the result")
 

@@ -8,12 +8,17 @@ from typing import Any
 import optree
 from optree import NamedTupleEntry, PyTreeEntry, PyTreeKind, PyTreeSpec
 
-from ..errors import ArgumentError, LimitError
+from ..errors import ArgumentError, LimitError, brief
+from ..ir.lexer import MAX_DEPTH
 from ..ir.signature import LEAF, Tree
 
 _TUPLES = frozenset({PyTreeKind.TUPLE, PyTreeKind.NAMEDTUPLE, PyTreeKind.STRUCTSEQUENCE})
 _LISTS = frozenset({PyTreeKind.LIST, PyTreeKind.DEQUE})
 _DICTS = frozenset({PyTreeKind.DICT, PyTreeKind.ORDEREDDICT, PyTreeKind.DEFAULTDICT})
+# Levels of containers around an argument or in a result, so that the text of a graph, where they
+# stand inside of the graph and the tuple of arguments, can be read back.
+MAX_NESTING = MAX_DEPTH - 2
+MAX_TEXT = 200  # characters of a structure that messages quote
 
 
 def flatten_object(value: Any) -> tuple[list[Any], PyTreeSpec]:
@@ -32,8 +37,8 @@ def flatten_object(value: Any) -> tuple[list[Any], PyTreeSpec]:
 def too_deep() -> LimitError:
     """The error for containers nested deeper than Python can follow."""
     return LimitError(
-        "arguments: expected containers nested at most some hundreds deep, got deeper ones, or one "
-        "that holds itself"
+        f"arguments: expected containers nested at most {MAX_NESTING} deep, got deeper ones, or "
+        "one that holds itself"
     )
 
 
@@ -42,17 +47,28 @@ def unflatten_object(spec: PyTreeSpec, leaves: Iterable[Any]) -> Any:
     return optree.tree_unflatten(spec, leaves)
 
 
-def tree_of(spec: PyTreeSpec) -> Tree:
-    """The tree of an optree description: named tuples and registered classes become tuples."""
+def tree_of(spec: PyTreeSpec, level: int = 0) -> Tree:
+    """The tree of an optree description: named tuples and registered classes become tuples.
+
+    level: how many containers it is in. Raises LimitError where they are nested too deep.
+    """
     kind = spec.kind
+    if level > MAX_NESTING + 1:
+        raise too_deep()
     if kind == PyTreeKind.LEAF:
         return LEAF
     if kind == PyTreeKind.NONE:
         return Tree("none")
-    children = tuple(tree_of(child) for child in spec.children())
+    children = tuple(tree_of(child, level + 1) for child in spec.children())
     if kind in _DICTS:
-        return Tree("dict", children, tuple(str(key) for key in spec.entries()))
+        return Tree("dict", children, _key_texts(spec.entries()))
     return Tree("list" if kind in _LISTS else "tuple", children)
+
+
+def tree_text(spec: PyTreeSpec) -> str:
+    """A structure in messages: its tree, cut where it is long."""
+    text = str(tree_of(spec))
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}..."
 
 
 def spec_of(tree: Tree) -> PyTreeSpec:
@@ -69,7 +85,26 @@ def leaf_names(spec: PyTreeSpec, roots: Sequence[str]) -> tuple[str, ...]:
 
 
 def _entry_name(entry: PyTreeEntry) -> str:
-    return entry.field if isinstance(entry, NamedTupleEntry) else str(entry.entry)
+    return entry.field if isinstance(entry, NamedTupleEntry) else entry_text(entry.entry)
+
+
+def _key_texts(keys: Iterable[Any]) -> tuple[str, ...]:
+    """The keys of a dict as texts that all differ: 1 and "1" in one dict are `1` and `1_2`."""
+    found: dict[str, Any] = {}
+    for key in keys:
+        text, number = entry_text(key), 2
+        while text in found:
+            text, number = f"{entry_text(key)}_{number}", number + 1
+        found[text] = key
+    return tuple(found)
+
+
+def entry_text(key: Any) -> str:
+    """A key of a dict, or a position, in names."""
+    try:
+        return str(key)
+    except ValueError:  # Python refuses to write integers of thousands of digits
+        return brief(key)
 
 
 def flatten(tree: Tree, value: Any, label: str = "argument") -> list[Any]:
@@ -87,10 +122,12 @@ def _flatten(tree: Tree, value: Any, label: str) -> Iterator[Any]:
         if value is not None:
             raise ArgumentError(f"{label}: expected None, got {type(value).__name__}")
     elif tree.kind == "dict":
-        given = {str(key): part for key, part in value.items()} if isinstance(value, dict) else None
-        if given is None or set(given) != set(tree.keys):
-            got = type(value).__name__ if given is None else f"keys {sorted(given)}"
-            wanted_keys = sorted(tree.keys)
+        items = value if isinstance(value, dict) else {}
+        given = {entry_text(key): part for key, part in items.items()}
+        if not isinstance(value, dict) or len(given) < len(value) or set(given) != set(tree.keys):
+            known = sorted(map(entry_text, items))
+            got = f"keys {brief(known, 200)}" if isinstance(value, dict) else type(value).__name__
+            wanted_keys = brief(sorted(tree.keys), 200)
             raise ArgumentError(f"{label}: expected a dict with keys {wanted_keys}, got {got}")
         for key, child in zip(tree.keys, tree.children):
             yield from _flatten(child, given[key], f"{label}.{key}")

@@ -126,7 +126,7 @@ def gradient_by_a_missing_argument() -> None:
     ig.grad(loss, argnums=2)(X, X)  # BAD
 
 
-@faulty(ArgumentError, "sgd", "{'b': *, 'w': *}", "{'w': *}")
+@faulty(ArgumentError, "sgd", "{b: *, w: *}", "{w: *}")
 def gradients_of_another_tree() -> None:
     params = {"w": X, "b": X[0]}
     optimiser = ig.optim.sgd(0.1)

@@ -37,6 +37,7 @@ def negative_check() -> Any:
 
 RAISERS: MappingProxyType[str, Callable[[], Any]] = MappingProxyType({
     "TraceError": lambda: ig.jit(lambda x: x if x.sum() > 0 else -x)(X),
+    "MissingError": lambda: ig.jit(lambda x: x.cumsum())(X),
     "ShapeError": lambda: ig.jit(lambda x: x[5])(X),
     "DTypeError": lambda: ig.jit(lambda x: x & 1)(X),
     "DimError": lambda: ig.trace(lambda x: x * len(x), "f32[n]"),

@@ -15,7 +15,7 @@ from irgrad.interpret import interpret
 from irgrad.ir.dims import Size, symbol
 from irgrad.ir.graph import Graph
 from irgrad.ir.types import BOOL, F32, F64, I32, I64, TensorType, dtype_of
-from irgrad.ops import attributes, contract, movement, reduce
+from irgrad.ops import attributes, contract, creation, movement, reduce
 from irgrad.ops.record import NotLinear, OpDef, RuleContext, Sample
 from irgrad.ops.registry import REGISTRY, builder
 
@@ -61,7 +61,7 @@ def check_transpose(
     assert math.isclose(float(np.sum(cotangent * value)), right, rel_tol=1e-12, abs_tol=1e-12)
 
 
-@pytest.mark.parametrize("op", movement.OPS, ids=lambda op: op.name)
+@pytest.mark.parametrize("op", (*creation.OPS, *movement.OPS), ids=lambda op: op.name)
 def test_result_has_the_inferred_type(op: OpDef) -> None:
     for sample in samples_of(op):
         (expected,) = op.infer(types_of(sample.operands), sample.attrs)
@@ -306,7 +306,7 @@ JUNK: tuple[Any, ...] = (
 
 
 @pytest.mark.parametrize(
-    "op", (*movement.OPS, *reduce.OPS, *contract.OPS), ids=lambda op: op.name
+    "op", (*creation.OPS, *movement.OPS, *reduce.OPS, *contract.OPS), ids=lambda op: op.name
 )
 def test_foreign_attribute_values_raise_named_errors(op: OpDef) -> None:
     refused = 0

@@ -119,6 +119,23 @@ def matmul(a: Expr, b: Expr) -> Expr:
     return dot_general(a, b, ((1,), (0,)))
 
 
+def _on_diagonal(b: Builder, shape: tuple[int, int], shift: int = 0) -> Expr:
+    """True where column == row + shift."""
+    rows, columns = (b.one("iota", shape=shape, axis=axis, dtype=I64) for axis in (0, 1))
+    return (rows + shift if shift else rows).eq(columns)
+
+
+def ones(x: Expr, shape: tuple[int, int], shift: int = 0) -> Expr:
+    """A matrix of the dtype of `x` with ones on a diagonal."""
+    return _on_diagonal(x.builder, shape, shift).op("cast", dtype=x.dtype)
+
+
+def scaled(x: Expr, shape: tuple[int, int], axis: int, shift: int = 0) -> Expr:
+    """A matrix with the elements of `x` on a diagonal, by row or by column."""
+    value = x.builder.broadcast(x, shape, (axis,))
+    return _on_diagonal(x.builder, shape, shift).op("select", value, value.like(0))
+
+
 def _dot_ones(b: Builder) -> Expr:
     return dot_general(b.constant(2, t("f32[5,6]")), b.constant(3, t("f32[6,7]")), ((1,), (0,)))
 
@@ -350,6 +367,9 @@ MOVEMENT_CASES = {
             a.op("concatenate", b, axis=0), (a.shape[0] + 1, 0), (a.shape[0] + 3, 2), (1, 1)),
             "slice[(1, 0), (1, 1), (3, 2)](b)")],
     "pad_none": [Case(V, lambda a: a.op("pad", low=(0,), high=(0,), interior=(0,)), "a")],
+    "add_of_pads": [Case(VV, lambda a, b: a.op("pad", low=(1,), high=(2,), interior=(3,))
+                         + b.op("pad", low=(1,), high=(2,), interior=(3,)),
+                         "pad[(2,), (3,), (1,)](add(a, b))")],
     "concatenate_one": [Case(V, lambda a: a.op("concatenate", axis=0), "a")],
     "flip_short": [Case("f64[1,3]", lambda a: a.op("flip", axes=(0, 1)), "flip[(1,)](a)")],
     "flip_none": [Case(V, lambda a: a.op("flip", axes=()), "a")],
@@ -443,9 +463,52 @@ CONTRACT_CASES = {
              "broadcast[(0, 2), (2, 3, 4)](b))")],
 }  # fmt: skip
 
+DIAGONAL_CASES = {
+    "dot_of_diagonal_lhs": [
+        Case("f64[4,3]", lambda a: matmul(ones(a, (4, 4)), a), "a"),
+        Case("f64[4,3]", lambda a: matmul(ones(a, (6, 4), -1), a),
+             "pad[(1, 0), (0, 0), (1, 0)](a)"),
+        Case("f64[3,7]", lambda a: dot_general(ones(a, (4, 7), 2), a, ((1,), (1,))),
+             "slice[(2, 0), (1, 1), (6, 3)](transpose[(1, 0)](a))"),
+        Case("f64[3,7]", lambda a: dot_general(ones(a, (7, 4), 2), a, ((0,), (1,))),
+             "pad[(0, 0), (0, 0), (2, 0)](slice[(0, 0), (1, 1), (2, 3)](transpose[(1, 0)](a)))"),
+        Case("f64[4,3] f64[4]", lambda a, b: matmul(scaled(b, (4, 4), 1), a),
+             "mul(a, broadcast[(0,), (4, 3)](b))"),
+        Case("f64[5,3] f64[4]", lambda a, b: matmul(scaled(b, (4, 5), 0, 1), a),
+             "mul(slice[(1, 0), (1, 1), (5, 3)](a), broadcast[(0,), (4, 3)](b))"),
+        Case("i32[4,3]", lambda a: matmul(ones(a, (2, 4), 9), a),
+             "pad[(2, 0), (0, 0), (0, 0)](slice[(4, 0), (1, 1), (4, 3)](a))")],
+    "dot_of_diagonal_rhs": [
+        Case("f64[3,4]", lambda a: matmul(a, ones(a, (4, 6), 1)),
+             "transpose[(1, 0)](pad[(1, 0), (0, 0), (1, 0)](transpose[(1, 0)](a)))"),
+        Case("f64[2,4,3] f64[4]", lambda a, b: dot_general(
+            a, scaled(b, (4, 4), 1), ((1,), (0,))),
+            "transpose[(1, 2, 0)](mul(transpose[(1, 0, 2)](a), broadcast[(0,), (4, 2, 3)](b)))")],
+    "slice_of_diagonal": [
+        Case("f32[5]", lambda a: cut(ones(a, (6, 6)), (1, 3), (6, 5), (1, 1)),
+             "cast[f32](eq(add(iota[0, i64, (5, 2)](), -2), iota[1, i64, (5, 2)]()))"),
+        Case("f64[6]", lambda a: cut(scaled(a, (6, 6), 1), (0, 1), (6, 6), (1, 1)),
+             "select(eq(add(iota[0, i64, (6, 5)](), -1), iota[1, i64, (6, 5)]()), "
+             "slice[(0, 1), (1, 1), (6, 6)](broadcast[(1,), (6, 6)](a)), 0.0)")],
+    "dot_of_rows_apart": [
+        Case("f64[5,4,3] f64[4,2]", lambda a, b: dot_general(a, b, ((1,), (0,))),
+             "dot_general[(0,), (1,), (0,), (1,)](a, broadcast[(1, 2), (5, 4, 2)](b))"),
+        Case("f64[3,5,4,2] f64[6,3,4]", lambda a, b: dot_general(
+            a, b, ((2,), (2,)), ((0,), (1,))),
+            "dot_general[(0, 1), (2,), (2, 0), (3,)](a, broadcast[(1, 2, 3), (5, 6, 3, 4)](b))")],
+    "dot_of_columns_apart": [
+        Case("f64[2,4] f64[5,4,3]", lambda a, b: dot_general(a, b, ((1,), (1,))),
+             "transpose[(1, 0, 2)](dot_general[(0,), (2,), (0,), (1,)]("
+             "broadcast[(1, 2), (5, 2, 4)](a), b))"),
+        Case("f64[6,3,4] f64[3,5,4,2]", lambda a, b: dot_general(
+            a, b, ((2,), (2,)), ((1,), (0,))),
+            "transpose[(0, 2, 1, 3)](dot_general[(2, 0), (3,), (0, 1), (2,)]("
+            "broadcast[(1, 2, 3), (5, 6, 3, 4)](a), b))")],
+}  # fmt: skip
+
 CASES: dict[str, list[Case]] = {
     **FOLD_CASES, **ARITHMETIC_CASES, **LOGIC_CASES, **MOVEMENT_CASES, **REDUCE_CASES,
-    **CONTRACT_CASES,
+    **CONTRACT_CASES, **DIAGONAL_CASES,
 }  # fmt: skip
 LIST = list(itertools.chain.from_iterable(
     ((name, index, case) for index, case in enumerate(cases)) for name, cases in CASES.items()

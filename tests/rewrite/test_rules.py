@@ -6,10 +6,11 @@ import re
 
 import numpy as np
 import pytest
-from rule_cases import CASES, LIST, Case, arrays_for, expression, graph_of
+from rule_cases import CASES, LIST, Case, arrays_for, expression, graph_of, matmul, ones
 
 from irgrad.interpret import interpret
 from irgrad.ir.graph import Graph
+from irgrad.ops.contract import dot_general
 from irgrad.passes.simplify import Simplify
 from irgrad.rewrite.drivers import rewrite_once, rewrite_to_fixpoint
 from irgrad.rewrite.rule import LEVELS, Rule
@@ -131,6 +132,26 @@ def test_every_rule_says_what_it_does() -> None:
             a, (3, 4), (0,))).op("reduce_sum", axes=(0,)), "sum_of_mul"),
         ("f64[4]", lambda a: a.builder.one("iota", shape=(4,), axis=0, dtype=_dtype("i64")).lt(3),
          "compare_ranges"),
+        ("f64[4,4]", lambda a: dot_general(ones(a, (4, 4)), a, ((0, 1), (0, 1))),
+         "dot_of_diagonal_lhs"),
+        ("f64[4,4] f64[4,2]", lambda a, b: matmul(
+            ones(a, (4, 4)).op("ne", a.like(0)).op("select", a, a.like(0)), b),
+         "dot_of_diagonal_lhs"),
+        ("f64[n,m]", lambda a: a.builder.one("iota", shape=a.shape, axis=0, dtype=_dtype("i64")).eq(
+            a.builder.one("iota", shape=a.shape, axis=1, dtype=_dtype("i64"))).op(
+            "cast", dtype=a.dtype).op("dot_general", a, lhs_batch=(), rhs_batch=(),
+                                      lhs_contract=(0,), rhs_contract=(0,)),
+         "dot_of_diagonal_lhs"),
+        ("f64[6,6]", lambda a: ones(a, (6, 6)).op(
+            "slice", start=(0, 0), stop=(6, 6), step=(1, 2)), "slice_of_diagonal"),
+        ("f64[3] f64[3]", lambda a, b: a.op("pad", low=(1,), high=(0,), interior=(0,))
+         + b.op("pad", low=(0,), high=(1,), interior=(0,)), "add_of_pads"),
+        ("f64[5,3,4] f64[4,2]", lambda a, b: dot_general(a, b, ((2,), (0,))),
+         "dot_of_rows_apart"),
+        ("f64[5,3,4] f64[3,2]", lambda a, b: dot_general(a, b, ((1,), (0,))),
+         "dot_of_rows_apart"),
+        ("f64[99,4] f64[5,4,3]", lambda a, b: dot_general(a, b, ((1,), (1,))),
+         "dot_of_columns_apart"),
     ],
 )  # fmt: skip
 def test_rule_stays_out(inputs: str, build, rule: str) -> None:

@@ -51,7 +51,8 @@ def test_kernels_have_code_and_lines(compiled: ig.Compiled) -> None:
         assert "ret" in kernel.source("asm")
         assert kernel.flops > 0
         assert kernel.bytes > 0
-    with pytest.raises(ig.errors.ArgumentError, match="source: expected 'llvm' or 'asm', got 'c'"):
+    message = "source: expected 'numba', 'llvm' or 'asm', got 'c'"
+    with pytest.raises(ig.errors.ArgumentError, match=message):
         compiled.kernels[0].source("c")
 
 
@@ -145,7 +146,7 @@ def test_compile_takes_jitted_functions_and_static_values() -> None:
 BAD_OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "unknown": ({"numeric": "exact"}, "got 'numeric'; did you mean numerics?"),
     "numerics": ({"numerics": "fast"}, "option numerics: expected 'exact' or"),
-    "emit": ({"emit": "numba"}, "option emit: expected 'llvm', got 'numba'"),
+    "emit": ({"emit": "c"}, "option emit: expected 'llvm' or 'numba', got 'c'"),
     "debug_nan": ({"debug_nan": True}, "option debug_nan: expected False, got True"),
     "memory_budget": ({"memory_budget": 1}, "option memory_budget: expected None, got 1"),
     "arch": ({"arch": "x86-64-v3"}, "option arch: expected 'native'"),

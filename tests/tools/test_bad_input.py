@@ -80,7 +80,7 @@ def test_a_changed_file_is_read_anew(folder: Path) -> None:
     ("name", "message", "line"),
     [
         ("broken", "got NameError: name 'undefined_name' is not defined", 26),
-        ("endless", "got RecursionError: maximum recursion depth exceeded", 30),
+        ("endless", "RecursionError: maximum recursion depth exceeded", 30),
         ("misfit", "matmul: expected contracted axes of equal size", 39),
     ],
 )

@@ -191,8 +191,8 @@ def test_compile_writes_a_folder(folder: Path) -> None:
     for name in stages:
         assert ig.ir.parse((folder / "out" / name).read_text()).name == "f"
     kernels = [name for name in files if name.startswith("kernels/")]
-    assert sorted({name.rpartition(".")[2] for name in kernels}) == ["ll", "s", "txt"]
-    assert len(kernels) == 6
+    assert sorted({name.rpartition(".")[2] for name in kernels}) == ["ll", "py", "s", "txt"]
+    assert len(kernels) == 8
     assert "define" in (folder / "out" / kernels[0]).read_text()
     assert (folder / "out" / "f.o").read_bytes()[:4] == b"\x7fELF"
     assert "2 kernels" in (folder / "out" / "report.txt").read_text()

@@ -10,7 +10,8 @@ import math
 
 from llvmlite import ir
 
-from irgrad.backends.numba_cpu.llvm.vector_math_builder import FORMATS, Lanes, Vec
+from irgrad.backends.common.formulas.lanes import FORMATS
+from irgrad.backends.numba_cpu.llvm.vector_math_builder import Lanes, Vec
 from irgrad.backends.numba_cpu.llvm.vectors import (
     call_lanes,
     constant,

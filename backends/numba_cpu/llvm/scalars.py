@@ -12,13 +12,14 @@ from types import MappingProxyType
 
 from llvmlite import ir
 
+from irgrad.backends.common.formulas.table import FUNCTIONS
 from irgrad.backends.numba_cpu.llvm.scalar_division import (
     float_floor_divide,
     float_remainder,
     integer_floor_divide,
     integer_remainder,
 )
-from irgrad.backends.numba_cpu.llvm.vector_math import FUNCTIONS, math_function
+from irgrad.backends.numba_cpu.llvm.vector_math import math_function
 from irgrad.backends.numba_cpu.llvm.vectors import (
     any_lane,
     call_lanes,

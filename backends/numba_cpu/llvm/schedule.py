@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from irgrad.backends.numba_cpu.llvm.vector_math import FUNCTIONS
+from irgrad.backends.common.formulas.table import FUNCTIONS
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.ir import (
     Accumulate,

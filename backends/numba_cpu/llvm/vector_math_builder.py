@@ -1,50 +1,21 @@
-"""Expression helper of the vector math functions: values of one lane count with operators.
+"""What the vector math formulas become in LLVM: values of one lane count with operators.
 
-`Lanes` knows the element format, the lane count and the builder; `Vec` is one vector value. They
-let an emitter read like its formula. Every operation works lane by lane and in one fixed order,
-carries no fast-math flag, and a product and a sum fuse only where `fma` is called: so the bits of
-a lane depend neither on the lane count nor on the other lanes.
+`Lanes` knows the element format, the lane count and the builder; `Vec` is one vector value. Every
+operation works lane by lane and in one fixed order, carries no fast-math flag, and a product and a
+sum fuse only where `fma` is called: so the bits of a lane depend neither on the lane count nor on
+the other lanes.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """One IEEE 754 binary format: `bits` wide, `fraction` stored bits, exponent `bias`."""
-
-    name: str
-    bits: int
-    fraction: int
-    bias: int
-
-    @property
-    def sign_mask(self) -> int:
-        """The sign bit."""
-        return 1 << (self.bits - 1)
-
-    @property
-    def one(self) -> int:
-        """The bits of 1.0."""
-        return self.bias << self.fraction
-
-    @property
-    def smallest_normal(self) -> float:
-        """The least positive normal number."""
-        return 2.0 ** (1 - self.bias)
-
-    @property
-    def round_shift(self) -> float:
-        """1.5 * 2**fraction: a sum with it is rounded to an integer, held in its low bits."""
-        return 1.5 * 2.0**self.fraction
-
-
-FORMATS = {"f32": Format("f32", 32, 23, 127), "f64": Format("f64", 64, 52, 1023)}
+from irgrad.backends.common.formulas.lanes import Format
+from irgrad.backends.numba_cpu.llvm.vector_math_payne_hanek import vector_remainder
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,9 +211,39 @@ class Lanes:
             "!=", self.builder.bitcast(condition.value, word), word(0)
         )
 
+    def negative(self, x: Vec) -> Vec:
+        """Whether the sign bit of x is set."""
+        return self.bits(x) < 0
+
     def ordered(self, a: Vec, b: Vec) -> Vec:
         """Whether neither lane is NaN."""
         return Vec(self, self.builder.fcmp_ordered("ord", a.value, b.value))
+
+    def remainder_above(self, limit: float, x: Vec, parts: Sequence[Vec]) -> tuple[Vec, ...]:
+        """`parts`, or the exact remainder of x by pi/2 in the lanes where limit < |x| < inf.
+
+        The remainder (quadrant, r, low), as much of it as there are parts, is found by a branch
+        that is taken where any lane needs it.
+        """
+        builder = self.builder
+        magnitude = self.abs(x)
+        large = (magnitude > limit) & (magnitude < math.inf)
+        before = builder.block
+        slow = builder.append_basic_block("large")
+        done = builder.append_basic_block("reduced")
+        builder.cbranch(self.any(large), slow, done).set_weights([1, 1 << 20])
+        builder.position_at_end(slow)
+        remainder = vector_remainder(self.module, self.fmt, self.float_type, self.int_type)
+        exact = builder.call(remainder, [self.select(large, x, limit).value])
+        values = [Vec(self, builder.extract_value(exact, i)) for i in range(3)]
+        merged = [self.select(large, a, b) for a, b in zip(values, parts)]
+        builder.branch(done)
+        builder.position_at_end(done)
+        phis = [builder.phi(part.value.type) for part in parts]
+        for phi, part, other in zip(phis, parts, merged, strict=True):
+            phi.add_incoming(part.value, before)
+            phi.add_incoming(other.value, slow)
+        return tuple(Vec(self, phi) for phi in phis)
 
 
 def vector_types(fmt: Format, width: int) -> tuple[ir.VectorType, ir.VectorType]:

@@ -11,39 +11,29 @@ from itertools import pairwise
 
 import llvmlite.ir as ir
 
-from irgrad.backends.numba_cpu.llvm.vector_math_builder import Lanes, Vec
+from irgrad.backends.common.formulas.lanes import Format
+from irgrad.backends.common.formulas.two_over_pi import PI_2, TWO_OVER_PI_WORDS
 
 I64, I128, F64 = ir.IntType(64), ir.IntType(128), ir.DoubleType()
 REMAINDER = ir.LiteralStructType([I64, F64, F64])
-PI_2_HIGH, PI_2_LOW = 1.5707963267948966, 6.123233995736766e-17
-
-# The first 1280 bits of 2/pi after a word of zeros (which serves |x| < 2**54).
-TWO_OVER_PI_WORDS = (
-    0x0000000000000000, 0xA2F9836E4E441529, 0xFC2757D1F534DDC0, 0xDB6295993C439041,
-    0xFE5163ABDEBBC561, 0xB7246E3A424DD2E0, 0x06492EEA09D1921C, 0xFE1DEB1CB129A73E,
-    0xE88235F52EBB4484, 0xE99C7026B45F7E41, 0x3991D639835339F4, 0x9C845F8BBDF9283B,
-    0x1FF897FFDE05980F, 0xEF2F118B5A0A6D1F, 0x6D367ECF27CB09B7, 0x4F463F669E5FEA2D,
-    0x7527BAC7EBE5F17B, 0x3D0739F78A5292EA, 0x6BFB5FB11F8D5D08, 0x56033046FC7B6BAB,
-    0xF0CFBC209AF4361D,
-)  # fmt: skip
+PI_2_HIGH, PI_2_LOW = PI_2
 
 
-def remainder_large(m: Lanes, x: Vec) -> tuple[Vec, Vec, Vec]:
-    """(quadrant, r, low) with x = quadrant * pi/2 + r + low modulo 2*pi, for 2 <= |x| < inf."""
-    result = m.builder.call(_vector_remainder(m), [x.value])
-    quadrant, r, low = (Vec(m, m.builder.extract_value(result, i)) for i in range(3))
-    return quadrant, r, low
+def vector_remainder(
+    module: ir.Module, fmt: Format, float_type: ir.VectorType, int_type: ir.VectorType
+) -> ir.Function:
+    """The function {quadrant, r, low}(x) over vectors of a format, made once a module.
 
-
-def _vector_remainder(m: Lanes) -> ir.Function:
-    """The function over a vector, a loop over its lanes; not inlined, since it is rarely called."""
-    symbol = f"irg_pi_2_remainder_v{m.width}{m.fmt.name}"
-    if symbol in m.module.globals:
-        return m.module.globals[symbol]
-    scalar = _scalar_remainder(m.module)
-    types = [m.int_type, m.float_type, m.float_type]
-    signature = ir.FunctionType(ir.LiteralStructType(types), [m.float_type])
-    function = _internal(m.module, signature, symbol)
+    x = quadrant * pi/2 + r + low modulo 2*pi, for 2 <= |x| < inf. A loop over the lanes; not
+    inlined, since it is rarely called.
+    """
+    symbol = f"irg_pi_2_remainder_v{float_type.count}{fmt.name}"
+    if symbol in module.globals:
+        return module.globals[symbol]
+    scalar = _scalar_remainder(module)
+    types = [int_type, float_type, float_type]
+    signature = ir.FunctionType(ir.LiteralStructType(types), [float_type])
+    function = _internal(module, signature, symbol)
     entry, loop, done = (function.append_basic_block(n) for n in ("entry", "loop", "done"))
     b = ir.IRBuilder(entry)
     b.branch(loop)
@@ -52,16 +42,16 @@ def _vector_remainder(m: Lanes) -> ir.Function:
     lane.add_incoming(I64(0), entry)
     parts = [b.phi(t) for t in types]
     x = b.extract_element(function.args[0], lane)
-    result = b.call(scalar, [x if m.fmt.name == "f64" else b.fpext(x, F64)])
+    result = b.call(scalar, [x if fmt.name == "f64" else b.fpext(x, F64)])
     values = [b.extract_value(result, i) for i in range(3)]
-    if m.fmt.name == "f32":
+    if fmt.name == "f32":
         values = _narrow(b, values[0], values[1])
     for part, value in zip(parts, values, strict=True):
         part.add_incoming(ir.Constant(part.type, None), entry)
         part.add_incoming(b.insert_element(part, value, lane), loop)
     following = b.add(lane, I64(1))
     lane.add_incoming(following, loop)
-    b.cbranch(b.icmp_unsigned("<", following, I64(m.width)), loop, done)
+    b.cbranch(b.icmp_unsigned("<", following, I64(float_type.count)), loop, done)
     b.position_at_end(done)
     whole = ir.Constant(function.return_value.type, ir.Undefined)
     for i, part in enumerate(parts):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -44,25 +46,45 @@ class Frame:
         return failure
 
 
-class FramePool:
+class ArrayFrame:
+    """The same as arrays: the record of failed checks, (status, check, position), and the arena."""
+
+    __slots__ = ("arena", "failures")
+
+    def __init__(self, arena_bytes: int) -> None:
+        self.failures = np.zeros(3, np.int64)
+        self.arena = np.empty(arena_bytes, np.uint8)
+
+    def take_failure(self) -> tuple[int, int]:
+        """The number and the flat position of the check that failed; clears the record."""
+        failure = int(self.failures[1]), int(self.failures[2])
+        self.failures[:] = 0
+        return failure
+
+
+F = TypeVar("F", Frame, ArrayFrame)
+
+
+class FramePool(Generic[F]):
     """Frames that no call uses, at most POOL_FRAMES of them and POOL_BYTES in all, but one always.
 
     `free` is taken from and added to by `pop` and `append` alone, which are atomic.
     """
 
-    def __init__(self, arena_bytes: int) -> None:
+    def __init__(self, arena_bytes: int, make: Callable[[int], F] = Frame) -> None:
         self.arena_bytes = arena_bytes
         self.limit = max(1, min(POOL_FRAMES, POOL_BYTES // (arena_bytes + FRAME_HEADER)))
-        self.free: list[Frame] = []
+        self.free: list[F] = []
+        self._make = make
 
-    def take(self) -> Frame:
+    def take(self) -> F:
         """A free frame, or a new one."""
         try:
             return self.free.pop()
         except IndexError:
-            return Frame(self.arena_bytes)
+            return self._make(self.arena_bytes)
 
-    def give(self, frame: Frame) -> None:
+    def give(self, frame: F) -> None:
         """Hand a frame back."""
         if len(self.free) < self.limit:
             self.free.append(frame)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from ...ir.dims import evaluate, product
 from ...ops.build import Expr
 from ...ops.contract import free_axes
 from ...ops.movement import broadcast, reshape, transpose
@@ -86,6 +90,72 @@ def _outer(m: Match) -> Expr:
     return factors[0] * factors[1]
 
 
+# Measured: where sums are shorter, a product of its own for each outer element is no faster.
+LEAST_DEPTH = 4
+# The same where it would be this many times longer along the other operand than along this one.
+LONGEST: Mapping[str, int] = MappingProxyType({"lhs": 64, "rhs": 8})
+
+
+def _outer_axes(m: Match, side: str) -> Axes:
+    """The free axes of an operand that lie before a contracted one, others being behind it; no
+    stride leads from one row of such an operand to the next."""
+    value = m["x" if side == "lhs" else "y"]
+    batch, contract = _taken(m, "root", side)
+    free = free_axes(value.type.rank, batch, contract)
+    before = tuple(axis for axis in free if contract and axis < min(contract))
+    return before if len(before) < len(free) else ()
+
+
+def _elements(value: Expr, axes: Iterable[int]) -> int:
+    """The product of sizes, which must be numbers."""
+    return evaluate(product(value.shape[axis] for axis in axes), {})
+
+
+def _rows_apart(side: str) -> Predicate:
+    """Each outer element's product is large and square enough to be one of its own."""
+
+    def holds(m: Match) -> bool:
+        outer = _outer_axes(m, side)
+        mine, theirs = (m["x"], m["y"]) if side == "lhs" else (m["y"], m["x"])
+        if not outer or not all(isinstance(size, int) for size in (*mine.shape, *theirs.shape)):
+            return False
+        batch, contract = _taken(m, "root", side)
+        depth, count = _elements(mine, contract), _elements(mine, outer)
+        shared = depth * _elements(mine, batch)
+        rows = _elements(mine, range(mine.type.rank)) // max(shared * count, 1)
+        columns = _elements(theirs, range(theirs.type.rank)) // max(shared, 1)
+        return depth >= LEAST_DEPTH and count > 1 and rows > 1 and columns <= LONGEST[side] * rows
+
+    return holds
+
+
+def _separated(m: Match, side: str) -> Expr:
+    """The product with the outer axes of one operand as last batch axes, the other repeated."""
+    other = "rhs" if side == "lhs" else "lhs"
+    mine, theirs = (m["x"], m["y"]) if side == "lhs" else (m["y"], m["x"])
+    outer = _outer_axes(m, side)
+    count = len(outer)
+    shape = (*(mine.shape[axis] for axis in outer), *theirs.shape)
+    repeated = broadcast(theirs, shape, range(count, len(shape)))
+    batch, contract = _taken(m, "root", other)
+    attrs = dict(m["root"].node.attributes)
+    attrs[f"{side}_batch"] += outer
+    attrs[f"{other}_batch"] = (*(axis + count for axis in batch), *range(count))
+    attrs[f"{other}_contract"] = tuple(axis + count for axis in contract)
+    left, right = (mine, repeated) if side == "lhs" else (repeated, mine)
+    return left.op("dot_general", right, **attrs)
+
+
+def _separate_rhs(m: Match) -> Expr:
+    """The outer axes go back from behind the batch to behind the left operand's free axes."""
+    result = _separated(m, "rhs")
+    batch = len(m.attr("root", "lhs_batch"))
+    outer = range(batch, batch + len(_outer_axes(m, "rhs")))
+    free = len(free_axes(m["x"].type.rank, *_taken(m, "root", "lhs")))
+    left = range(outer.stop, outer.stop + free)
+    return transpose(result, (*range(batch), *left, *outer, *range(left.stop, result.type.rank)))
+
+
 RULES: tuple[Rule, ...] = (
     Rule("dot_of_transpose_lhs", "transpose(x) . y -> x . y over other axes",
          op("dot_general", op("transpose", x, name="moved"), y), _absorb_lhs,
@@ -96,6 +166,10 @@ RULES: tuple[Rule, ...] = (
     Rule("transpose_of_dot", "transpose(x . y) -> y . x where it exchanges their free axes",
          op("transpose", op("dot_general", x, y, name="dot")), _swap,
          (_swaps_sides, single_use("dot"))),
+    Rule("dot_of_rows_apart", "x . y -> a product for each outer element of x, y being repeated",
+         op("dot_general", x, y), lambda m: _separated(m, "lhs"), (_rows_apart("lhs"),), "stable"),
+    Rule("dot_of_columns_apart", "x . y -> a product for each outer element of y, x being repeated",
+         op("dot_general", x, y), _separate_rhs, (_rows_apart("rhs"),), "stable"),
     Rule("dot_to_mul", "x . y -> x * y, repeated, where nothing is summed; -0.0 keeps its sign",
          op("dot_general", x, y), _outer, (_nothing_to_sum,), "stable"),
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...ir.types import DType
 from ...ops.build import Expr
 from ..pattern import Const, Var, op
-from ..predicates import boolean, integer, integer_range
+from ..predicates import boolean, integer, integer_range, not_infinite
 from ..rule import Match, Predicate, Rule
 
 x, y, z, c = Var("x"), Var("y"), Var("z"), Var("c")
@@ -116,12 +116,13 @@ SELECT_RULES = (
          lambda m: m["c"].op("select", m["x"], m["z"])),
     Rule("mul_mask", "x * select(c, 1, 0) -> select(c, x, 0) for finite x",
          op("mul", x, op("select", c, Const(1), Const(0.0))), _select_or_zero,
-         numerics="stable"),
+         (not_infinite("x"),), "stable"),
     Rule("mul_unmask", "x * select(c, 0, 1) -> select(c, 0, x) for finite x",
          op("mul", x, op("select", c, Const(0.0), Const(1))), _zero_or_select,
-         numerics="stable"),
+         (not_infinite("x"),), "stable"),
     Rule("mul_cast_mask", "x * cast(c: bool) -> select(c, x, 0) for finite x",
-         op("mul", x, op("cast", c)), _select_or_zero, (boolean("c"),), "stable"),
+         op("mul", x, op("cast", c)), _select_or_zero,
+         (boolean("c"), not_infinite("x")), "stable"),
 )  # fmt: skip
 
 

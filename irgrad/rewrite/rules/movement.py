@@ -8,10 +8,10 @@ from ...ir.dims import Size, lower_bound
 from ...ops import movement as build
 from ...ops.build import Expr
 from ..pattern import Var, op
-from ..predicates import all_one
+from ..predicates import all_one, same_operator, single_use
 from ..rule import Match, Rule
 
-x = Var("x")
+x, y = Var("x"), Var("y")
 Shape = tuple[Size, ...]
 
 
@@ -237,6 +237,10 @@ def _whole(m: Match) -> bool:
     return stop == m["x"].shape and all(a == 0 for a in start) and all(s == 1 for s in step)
 
 
+def _pad_sum(m: Match) -> Expr:
+    return (m["x"] + m["y"]).op("pad", **dict(m["left"].node.attributes))
+
+
 def _flip_fewer(m: Match) -> Expr:
     shape = m["x"].shape
     return build.flip(m["x"], [axis for axis in m.attr("root", "axes") if shape[axis] != 1])
@@ -262,6 +266,9 @@ WINDOW_RULES = (
          op("pad", x), lambda m: m["x"],
          (lambda m: not any((*m.attr("root", "low"), *m.attr("root", "high"),
                              *m.attr("root", "interior"))),)),
+    Rule("add_of_pads", "pad(x) + pad(y) -> pad(x + y) for equal pads",
+         op("add", op("pad", x, name="left"), op("pad", y, name="right")), _pad_sum,
+         (same_operator("left", "right"), single_use("left"), single_use("right"))),
     Rule("concatenate_one", "concatenate(x) -> x",
          op("concatenate", x), lambda m: m["x"]),
     Rule("flip_short", "flip along axes of size 1 -> no flip along them",

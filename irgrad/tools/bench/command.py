@@ -11,10 +11,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ..accuracy import command as accuracy_command
 from ..files import check_output, write_file
 from ..options import VerboseOption
-from ..report import UsageError, reported
+from ..report import UsageError, reported, say
 from . import calls as call_bench
+from . import functions as function_bench
+from . import hessians as hessian_bench
 from . import matmul as matmul_bench
 from . import peers as peer_bench
 from . import start as start_bench
@@ -24,6 +27,8 @@ from .worker import PEERS
 from .works import all_works, find_works
 
 WIDTH = 124
+MAX_ROUNDS = 10**6
+MAX_SIZE = 2**14  # 2 GiB a matrix
 HELP = "Measure irgrad beside other libraries, in interleaved rounds on one core."
 PEERS_HELP = """Time the same functions in irgrad, JAX and PyTorch.
 
@@ -36,6 +41,29 @@ Example:
 For each work every library runs in a process of its own, on the same core with one thread, and all
 have a turn in each round. Results are checked against float64. `irgrad / it` is the median of the
 ratios by round: below 1, irgrad is faster. Libraries that are not installed are listed as missing.
+"""
+FUNCTIONS_HELP = """Time mathematical functions of 4 million elements in irgrad and JAX.
+
+Example:
+
+    pip install "irgrad[peers]"
+
+    irgrad bench functions --function tanh --dtype f32
+
+As `bench peers`: a process each, on the same core with one thread, a turn in each round.
+`negative` takes what a pass over memory takes, fresh memory for the result included; with a size of
+256 all stays in the cache.
+"""
+HESSIANS_HELP = """Time Hessians of functions of 200 parameters in irgrad and JAX.
+
+Example:
+
+    pip install "irgrad[peers]"
+
+    irgrad bench hessians --function network
+
+As `bench peers`: a process each, on the same core with one thread, a turn in each round. Each is
+one compiled call, checked against the second derivatives written out in float64.
 """
 MATMUL_HELP = """Time products of square matrices beside NumPy's, on one thread.
 
@@ -77,16 +105,25 @@ ClockOption = Annotated[
         "steadier on a machine that others use.",
     ),
 ]
-RoundsOption = Annotated[int, typer.Option("--rounds", min=1, help="How many rounds.")]
+RoundsOption = Annotated[
+    int, typer.Option("--rounds", min=1, max=MAX_ROUNDS, help="How many rounds.")
+]
+CallsOption = Annotated[
+    int,
+    typer.Option("--calls", min=1, max=MAX_ROUNDS, help="Calls of which a round is the median."),
+]
 
 
 def bench_app() -> typer.Typer:
     """The commands of `irgrad bench`."""
     app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="markdown")
     app.command("peers", help=PEERS_HELP)(peers)
+    app.command("functions", help=FUNCTIONS_HELP)(functions)
+    app.command("hessians", help=HESSIANS_HELP)(hessians)
     app.command("matmul", help=MATMUL_HELP)(matmul)
     app.command("calls", help=CALLS_HELP)(calls)
     app.command("start", help=START_HELP)(start)
+    app.command("accuracy", help=accuracy_command.HELP)(accuracy_command.accuracy)
     return app
 
 
@@ -106,9 +143,7 @@ def peers(
         ),
     ] = None,
     rounds: RoundsOption = 15,
-    calls: Annotated[
-        int, typer.Option("--calls", min=1, help="Calls of which a round is the median.")
-    ] = 5,
+    calls: CallsOption = 5,
     clock: ClockOption = Clock.wall,
     json_file: JsonOption = None,
     verbose: VerboseOption = False,
@@ -122,14 +157,11 @@ def peers(
         report = peer_bench.run_peers(
             works, names, lambda name: Process(name, core), rounds=rounds, calls=calls, clock=clock
         )
+        _write_json(json_file, peer_bench.peer_json(report))
         _print_table("peers", peer_bench.COLUMNS, peer_bench.peer_rows(report))
         for one in works:
-            typer.echo(f"{one.name}: {one.what}, {one.shape[0]}x{one.shape[1]} float32")
-        listed = ", ".join(f"{k} {v}" for k, v in report.versions.items())
-        typer.echo(f"{rounds} rounds, {clock} time, core {core} of {processor()}; {listed}")
-        for name, why in report.missing.items():
-            typer.echo(f"missing: {name} ({why})")
-        _write_json(json_file, peer_bench.peer_json(report))
+            say(f"{one.name}: {one.what}, {one.shape[0]}x{one.shape[1]} float32\n")
+        _say_circumstances(report, rounds, clock, core)
 
 
 def find_peers(names: list[str] | None) -> list[str]:
@@ -141,11 +173,80 @@ def find_peers(names: list[str] | None) -> list[str]:
     return list(dict.fromkeys(names or known))
 
 
+def functions(
+    function: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--function", metavar="NAME", show_default=False,
+            help=f"One of {', '.join(function_bench.RANGES)}; all by default.",
+        ),
+    ] = None,
+    dtype: Annotated[
+        list[str] | None,
+        typer.Option("--dtype", help="f32 or f64; both by default.", show_default=False),
+    ] = None,
+    size: Annotated[
+        int, typer.Option("--size", min=1, max=MAX_SIZE, help="Rows and columns.")
+    ] = function_bench.SIZE,
+    rounds: RoundsOption = 15,
+    calls: CallsOption = 5,
+    clock: ClockOption = Clock.wall,
+    json_file: JsonOption = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Run the functions and print a table."""
+    with reported(verbose):
+        _check_json(json_file)
+        works = function_bench.function_works(function, dtype, size)
+        core = measuring_core()
+        report = peer_bench.run_peers(
+            works, [peer_bench.OURS, function_bench.JAX], lambda name: Process(name, core),
+            rounds=rounds, calls=calls, clock=clock,
+        )  # fmt: skip
+        _write_json(json_file, peer_bench.peer_json(report))
+        _print_table("functions", function_bench.COLUMNS, function_bench.function_rows(report))
+        for line in function_bench.function_summary(report):
+            say(f"{line}\n")
+        _say_circumstances(report, rounds, clock, core)
+
+
+def hessians(
+    function: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--function", metavar="NAME", show_default=False,
+            help="One of rosenbrock, logistic, network; all by default.",
+        ),
+    ] = None,
+    rounds: RoundsOption = 15,
+    calls: CallsOption = 25,
+    clock: ClockOption = Clock.wall,
+    json_file: JsonOption = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Run the Hessians and print a table."""
+    with reported(verbose):
+        _check_json(json_file)
+        works = hessian_bench.hessian_works(function)
+        core = measuring_core()
+        report = peer_bench.run_peers(
+            works, [peer_bench.OURS, hessian_bench.JAX], lambda name: Process(name, core),
+            rounds=rounds, calls=calls, clock=clock,
+        )  # fmt: skip
+        _write_json(json_file, peer_bench.peer_json(report))
+        _print_table("hessians", hessian_bench.COLUMNS, hessian_bench.hessian_rows(report))
+        for one in works:
+            say(f"{one.name}: {one.what}\n")
+        _say_circumstances(report, rounds, clock, core)
+
+
 def matmul(
     size: Annotated[
         list[int] | None,
-        typer.Option("--size", min=1, help="Rows and columns; a range by default.",
-                     show_default=False),
+        typer.Option(
+            "--size", min=1, max=MAX_SIZE, help="Rows and columns; a range by default.",
+            show_default=False,
+        ),
     ] = None,
     dtype: Annotated[
         list[str] | None,
@@ -162,11 +263,11 @@ def matmul(
         products = matmul_bench.run_matmul(
             size or matmul_bench.SIZES, dtype or matmul_bench.DTYPES, rounds, clock
         )
+        _write_json(json_file, matmul_bench.matmul_json(products))
         _print_table("matmul", matmul_bench.COLUMNS, matmul_bench.matmul_rows(products))
         for line in matmul_bench.matmul_summary(products):
-            typer.echo(line)
-        typer.echo(f"{rounds} rounds, {clock} time, {processor()}; NumPy {version('numpy')}")
-        _write_json(json_file, matmul_bench.matmul_json(products))
+            say(f"{line}\n")
+        say(f"{rounds} rounds, {clock} time, {processor()}; NumPy {version('numpy')}\n")
 
 
 def calls(
@@ -179,14 +280,17 @@ def calls(
     with reported(verbose):
         _check_json(json_file)
         costs = call_bench.run_calls(rounds, call_bench.CALLS, clock)
-        _print_table("calls", call_bench.COLUMNS, call_bench.call_rows(costs))
-        typer.echo(f"{rounds} rounds of {call_bench.CALLS} calls, {clock} time, {processor()}")
         _write_json(json_file, call_bench.call_json(costs))
+        _print_table("calls", call_bench.COLUMNS, call_bench.call_rows(costs))
+        say(f"{rounds} rounds of {call_bench.CALLS} calls, {clock} time, {processor()}\n")
 
 
 def start(
     processes: Annotated[
-        int, typer.Option("--processes", min=1, help="How many fresh processes.")
+        int,
+        typer.Option(
+            "--processes", min=1, max=MAX_ROUNDS, help="How many fresh processes."
+        ),
     ] = 9,
     json_file: JsonOption = None,
     verbose: VerboseOption = False,
@@ -195,9 +299,18 @@ def start(
     with reported(verbose):
         _check_json(json_file)
         samples = start_bench.run_start(processes, start_bench.measure_once)
-        _print_table("start", start_bench.COLUMNS, start_bench.start_rows(samples))
-        typer.echo(f"{processes} processes on {processor()}")
         _write_json(json_file, start_bench.start_json(samples))
+        _print_table("start", start_bench.COLUMNS, start_bench.start_rows(samples))
+        say(f"{processes} processes on {processor()}\n")
+
+
+def _say_circumstances(
+    report: peer_bench.PeerReport, rounds: int, clock: Clock, core: int
+) -> None:
+    listed = ", ".join(f"{k} {v}" for k, v in report.versions.items())
+    say(f"{rounds} rounds, {clock} time, core {core} of {processor()}; {listed}\n")
+    for name, why in report.missing.items():
+        say(f"missing: {name} ({why})\n")
 
 
 def _print_table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
@@ -206,7 +319,10 @@ def _print_table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, .
         table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    Console(width=WIDTH).print(table)
+    console = Console(width=WIDTH)
+    with console.capture() as captured:
+        console.print(table)
+    say(captured.get())
 
 
 def _check_json(path: str | None) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 import irgrad as ig
 import irgrad.numpy as inp
 
+from .functions import find_function
+from .hessians import find_hessian
 from .works import EPSILON, GELU_CUBE, GELU_SCALE
 
 
@@ -44,8 +46,20 @@ def make_call(work: str, arrays: list[np.ndarray]) -> Callable[[], Any]:
         "softmax": softmax,
         "layernorm": ig.value_and_grad(layernorm, argnums=(0, 1, 2)),
     }
-    function = ig.jit(functions[work])
+    function = ig.jit(
+        functions.get(work)
+        or find_hessian(work, inp, ig.nn.softplus, ig.hessian)
+        or find_function(work, inp, ig.nn, _Missing)
+    )
     return lambda: function(*arrays)
+
+
+class _Missing:
+    """What the namespaces have no name for."""
+
+    @staticmethod
+    def rsqrt(x: Any) -> Any:
+        return 1 / inp.sqrt(x)
 
 
 def to_arrays(result: Any) -> list[np.ndarray]:

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import jaxlib
 import numpy as np
 
+from .functions import find_function
+from .hessians import find_hessian
 from .works import EPSILON, GELU_CUBE, GELU_SCALE
 
 
@@ -46,7 +48,13 @@ def make_call(work: str, arrays: list[np.ndarray]) -> Callable[[], Any]:
         "softmax": softmax,
         "layernorm": jax.value_and_grad(layernorm, argnums=(0, 1, 2)),
     }
-    function = jax.jit(functions[work])
+    if work.endswith(" f64"):
+        jax.config.update("jax_enable_x64", True)
+    function = jax.jit(
+        functions.get(work)
+        or find_hessian(work, jnp, jax.nn.softplus, jax.hessian)
+        or find_function(work, jnp, jax.nn, jax.scipy.special, jax.lax)
+    )
     arguments = [jax.device_put(array) for array in arrays]
     return lambda: jax.block_until_ready(function(*arguments))
 

@@ -15,7 +15,7 @@ from ..dispatch import traced
 from ..promotion import ufunc_loop
 from ..tracer import Tracer
 from .elementwise import chosen, promoted
-from .operands import broadcast_shapes, fit, kind_of, operands
+from .operands import as_flag, as_number, broadcast_shapes, fit, kind_of, operands
 
 
 def _unary(
@@ -70,14 +70,6 @@ def _arccosh(t: Trace, x: Expr) -> Expr:
     return chosen(x.lt(1.0), x.like(float("nan")), _magnitude_form(_acosh_of_magnitude)(t, x))
 
 
-def _sinc(t: Trace, x: Expr) -> Expr:
-    """sin(pi x)/(pi x), and 1 at 0."""
-    angle = x * float(np.pi)
-    zero = angle.eq(0)
-    safe = chosen(zero, angle.like(1.0), angle)
-    return chosen(zero, angle.like(1.0), safe.op("sin") / safe)
-
-
 def _is_negative(x: Expr) -> Expr:
     """The sign bit of a float that is not NaN, or whether an integer is below 0."""
     below = x.lt(0)
@@ -92,7 +84,17 @@ arctanh = _unary("arctanh", np.arctanh,
                  lambda t, x: (x.op("log1p") - (-x).op("log1p")) * 0.5)
 degrees = _unary("degrees", np.degrees, lambda t, x: x * float(180.0 / np.pi))
 radians = _unary("radians", np.radians, lambda t, x: x * float(np.pi / 180.0))
-sinc = _unary("sinc", np.sinc, _sinc)
+
+
+@traced(np.sinc)
+def sinc(t: Trace, x: Any) -> Tracer:
+    """sin(pi x)/(pi x), and 1 at 0, in the dtype of the product pi x."""
+    (given,) = operands(t, x)
+    loop = ufunc_loop(np.multiply, (kind_of(given), float))
+    angle = fit(t, given, loop.result, given.type.shape) * float(np.pi)
+    zero = angle.eq(0)
+    safe = chosen(zero, angle.like(1.0), angle)
+    return t.wrap(chosen(zero, angle.like(1.0), safe.op("sin") / safe), loop.weak)
 
 
 @traced(np.signbit)
@@ -190,12 +192,14 @@ def isclose(
     t: Trace, a: Any, b: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> Tracer:
     """Whether |a - b| <= atol + rtol*|b|; infinities are close to themselves alone."""
+    relative = as_number("isclose", "rtol", rtol)
+    absolute = as_number("isclose", "atol", atol)
     (x, y), _ = promoted(t, "isclose", a, b)
     if not x.dtype.is_float:
         x, y = x.op("cast", dtype=F64), y.op("cast", dtype=F64)
-    near = (x - y).op("abs").op("le", y.op("abs") * rtol + atol)
+    near = (x - y).op("abs").op("le", y.op("abs") * relative + absolute)
     close = near.op("logical_and", y.op("isfinite")).op("logical_or", x.eq(y))
-    if equal_nan:
+    if as_flag("isclose", "equal_nan", equal_nan):
         close = close.op("logical_or", x.op("isnan").op("logical_and", y.op("isnan")))
     return t.wrap(close)
 

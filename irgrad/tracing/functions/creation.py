@@ -30,6 +30,8 @@ from .operands import (
     as_axes,
     as_axis,
     as_dtype,
+    as_flag,
+    as_order,
     as_static_int,
     broadcast_shapes,
     common_dtype,
@@ -62,6 +64,7 @@ def _constant_function(name: str, value: int) -> Callable[..., Any]:
     def function(
         t: Trace, shape: Any, dtype: Any = None, order: str = "C", *, like: Any = None
     ) -> Tracer:
+        as_order(name, order)
         return _filled(t, float(value), t.shape(shape, name), dtype)
 
     function.__name__ = function.__qualname__ = name
@@ -74,6 +77,7 @@ def _constant_like_function(name: str, value: int) -> Callable[..., Any]:
     def function(
         t: Trace, a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None
     ) -> Tracer:
+        as_order(name, order)
         type_ = t.lift(a).type
         sizes = type_.shape if shape is None else t.shape(shape, name)
         return _filled(t, value, sizes, type_.dtype if dtype is None else dtype)
@@ -88,6 +92,7 @@ def full(
     t: Trace, shape: Any, fill_value: Any, dtype: Any = None, order: str = "C", *, like: Any = None
 ) -> Tracer:
     """An array of one value, or of a value repeated to a shape."""
+    as_order("full", order)
     return _filled(t, fill_value, t.shape(shape, "full"), dtype)
 
 
@@ -97,6 +102,7 @@ def full_like(
     shape: Any = None,
 ) -> Tracer:
     """An array of one value with the shape and the dtype of another."""
+    as_order("full_like", order)
     type_ = t.lift(a).type
     sizes = type_.shape if shape is None else t.shape(shape, "full_like")
     return _filled(t, fill_value, sizes, type_.dtype if dtype is None else dtype)
@@ -153,6 +159,7 @@ def linspace(
 ) -> Tracer:
     """Evenly spaced numbers from start to stop, along a new first axis."""
     count = t.size(num, "linspace")
+    ends_at_stop = as_flag("linspace", "endpoint", endpoint)
     given = operands(t, start, stop)
     common, _ = common_dtype("linspace", given)
     work = common if common.is_float else F64
@@ -161,13 +168,13 @@ def linspace(
     shape = (count, *inner)
     index = t.builder.one("iota", shape=shape, axis=0, dtype=work)
     last = fit(t, t.lift(num) if isinstance(num, SymbolicSize) else operand(t, count), work, shape)
-    divisor = last - 1.0 if endpoint else last
+    divisor = last - 1.0 if ends_at_stop else last
     spaced = range(1, len(shape))
     low, high = ir.broadcast(a, shape, spaced), ir.broadcast(b, shape, spaced)
     single = divisor.eq(0)
     safe = single.op("select", divisor.like(1.0), divisor)
     result = low + index * ((high - low) / safe)
-    if endpoint:
+    if ends_at_stop:
         ends = index.eq(divisor).op("logical_and", single.op("logical_not"))
         result = ends.op("select", high, result)
     return cast(t, t.wrap(result), work if dtype is None else as_dtype(dtype))
@@ -195,6 +202,7 @@ def eye(
     like: Any = None,
 ) -> Tracer:
     """1 on a diagonal, 0 elsewhere."""
+    as_order("eye", order)
     rows = t.size(N, "eye")
     columns = rows if M is None else t.size(M, "eye")
     row, column = _offset_rows(t, (rows, columns), as_static_int("eye", "k", k))

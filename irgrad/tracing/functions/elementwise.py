@@ -9,22 +9,25 @@ from typing import Any
 import numpy as np
 
 from ...errors import ArgumentError, DTypeError
-from ...ir.types import BOOL, F64, DType, TensorType
+from ...ir.types import BOOL, F64, DType, TensorType, dtype_of
 from ...ops.build import Expr
 from ...ops.record import OpDef
 from ...ops.registry import REGISTRY
 from ..context import Trace
-from ..dispatch import refuse, traced
+from ..dispatch import plain_array, refuse, traced
 from ..promotion import Loop, inexact, ufunc_loop
 from ..tracer import Tracer
 from .operands import (
     Number,
     as_dtype,
+    as_number,
+    as_static_int,
     broadcast_shapes,
     common_dtype,
     fit,
     kind_of,
     operands,
+    require_real,
     spread,
 )
 
@@ -55,6 +58,7 @@ def _emit(t: Trace, op: str, exprs: list[Expr], loop: Loop) -> Expr:
     """The op on operands in the dtype of NumPy's loop, which may be one that the op lacks."""
     first = exprs[0]
     if not first.dtype.is_float:
+        require_real(op, first.dtype)
         if op in _FIXED_ON_WHOLE:
             return t.builder.constant(_FIXED_ON_WHOLE[op], TensorType(BOOL, first.shape))
         if op in _IDENTITY_ON_WHOLE and (first.dtype is BOOL or op != "abs"):
@@ -62,7 +66,10 @@ def _emit(t: Trace, op: str, exprs: list[Expr], loop: Loop) -> Expr:
         if op == "square":
             return first.op("mul", first) if first.dtype is not BOOL else first
         if op == "reciprocal":
-            return chosen(first.op("mul", first).eq(1), first, first.like(0))
+            unit = first.eq(1)
+            if first.dtype.kind == "i":
+                unit = unit.op("logical_or", first.eq(-1))
+            return chosen(unit, first, first.like(0))
         if first.dtype is BOOL:
             op = _ON_BOOL.get(op, op)
     if op.startswith("logical_"):
@@ -99,14 +106,17 @@ def op_function(name: str) -> Callable[[Any], Any]:
     """A function of one float operand that NumPy lacks, from its op; integers become float64."""
 
     def outside(x: Any) -> Any:
-        array = np.asarray(x)
-        array = array.astype(array.dtype if array.dtype.kind == "f" else np.float64)
+        array = plain_array(name, x)
+        dtype = dtype_of(array.dtype)
+        require_real(name, dtype)
+        array = array.astype(inexact(dtype).numpy)
         (result,) = REGISTRY[name].evaluate([array], {}, None)  # type: ignore[arg-type]
         return result[()]
 
     @traced(outside)
     def function(t: Trace, x: Any) -> Tracer:
         traced_x = t.lift(x)
+        require_real(name, traced_x.type.dtype)
         converted = t.convert(traced_x, inexact(traced_x.type.dtype))
         return t.wrap(converted.op(name), traced_x.weak)
 
@@ -136,7 +146,7 @@ def cast(t: Trace, x: Any, dtype: DType) -> Tracer:
     return t.wrap(traced_x.expr.op("cast", dtype=dtype))
 
 
-@traced(lambda x, dtype, /, **options: np.asarray(x).astype(dtype, **options))
+@traced(lambda x, dtype, /, **options: np.asanyarray(x).astype(dtype, **options))
 def astype(t: Trace, x: Any, dtype: Any, /, *, copy: bool = True) -> Tracer:
     """Convert to another dtype. Floats to integers saturate, NaN becomes 0."""
     return cast(t, x, as_dtype(dtype))
@@ -183,6 +193,8 @@ def clip(
 ) -> Tracer:
     """Elements held between two bounds, of which either may be None."""
     refuse("clip", out=out)
+    if (a_min is not None and min is not None) or (a_max is not None and max is not None):
+        raise ArgumentError("clip: expected each bound once, got it by position and by name")
     low, high = (a_min if min is None else min), (a_max if max is None else max)
     bounds = [bound for bound in (low, high) if bound is not None]
     (x, *limits), weak = promoted(t, "clip", a, *bounds)
@@ -201,15 +213,17 @@ def nan_to_num(
     """NaN and infinities replaced by numbers, by default 0 and the largest finite ones."""
     traced_x = t.lift(x)
     value = traced_x.expr
+    require_real("nan_to_num", value.dtype)
+    limits = np.finfo(value.dtype.numpy) if value.dtype.is_float else np.finfo(np.float64)
+    high = float(limits.max) if posinf is None else as_number("nan_to_num", "posinf", posinf)
+    low = float(limits.min) if neginf is None else as_number("nan_to_num", "neginf", neginf)
+    number = as_number("nan_to_num", "nan", nan)
     if not value.dtype.is_float:
         return traced_x
-    limits = np.finfo(value.dtype.numpy)
-    high = float(limits.max) if posinf is None else posinf
-    low = float(limits.min) if neginf is None else neginf
     infinite = value.op("isinf")
     positive = infinite.op("logical_and", value.gt(0))
     negative = infinite.op("logical_and", value.lt(0))
-    result = value.op("isnan").op("select", value.like(nan), value)
+    result = value.op("isnan").op("select", value.like(number), value)
     result = positive.op("select", value.like(high), result)
     return t.wrap(negative.op("select", value.like(low), result), traced_x.weak)
 
@@ -229,6 +243,7 @@ def positive(t: Trace, x: Any) -> Tracer:
 def conjugate(t: Trace, x: Any) -> Tracer:
     """The complex conjugate, which is the value itself for real dtypes."""
     traced_x = t.lift(x)
+    require_real("conjugate", traced_x.type.dtype)
     ufunc_loop(np.conjugate, (kind_of(traced_x),))
     return traced_x
 
@@ -236,13 +251,17 @@ def conjugate(t: Trace, x: Any) -> Tracer:
 @traced(np.real)
 def real(t: Trace, val: Any) -> Tracer:
     """The real part, which is the value itself for real dtypes."""
-    return t.lift(val)
+    traced_val = t.lift(val)
+    require_real("real", traced_val.type.dtype)
+    return traced_val
 
 
 @traced(np.imag)
 def imag(t: Trace, val: Any) -> Tracer:
     """The imaginary part, which is 0 for real dtypes."""
-    return t.wrap(t.lift(val).expr.like(0))
+    value = t.lift(val).expr
+    require_real("imag", value.dtype)
+    return t.wrap(value.like(0))
 
 
 @traced(np.invert)
@@ -267,17 +286,19 @@ def fix(t: Trace, x: Any) -> Tracer:
 def round_(t: Trace, a: Any, decimals: int = 0, out: None = None) -> Tracer:
     """Rounded to a number of decimals, halves to even."""
     refuse("round", out=out)
+    places = as_static_int("round", "decimals", decimals)
     traced_a = t.lift(a)
     value = traced_a.expr
+    require_real("round", value.dtype)
     ufunc_loop(np.rint, (kind_of(traced_a),))
     if value.dtype.is_integer:
-        if decimals < 0:
+        if places < 0:
             raise DTypeError("round: expected decimals >= 0 for integers, got a negative number")
         return traced_a
-    if decimals == 0:
+    if places == 0:
         return t.wrap(value.op("round"), traced_a.weak)
-    scale = 10.0 ** abs(decimals)
-    if decimals > 0:
+    scale = 10.0 ** abs(places)
+    if places > 0:
         return t.wrap((value * scale).op("round") / scale, traced_a.weak)
     return t.wrap((value / scale).op("round") * scale, traced_a.weak)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ShapeError, TraceError
+from ...errors import ArgumentError, DTypeError, ShapeError, TraceError, brief
 from ...ir.types import DType
 from ...ops import movement as ir
 from ...ops.build import Expr
@@ -18,7 +18,7 @@ from ..sizes import SymbolicSize, visible
 from ..tracer import Tracer
 from .elementwise import cast
 from .movement import FUNCTIONS as MOVEMENT
-from .operands import as_axis, as_dtype, common_dtype, fit, operands
+from .operands import as_axis, as_dtype, as_flag, as_order, common_dtype, fit, operands
 
 
 def _parts(t: Trace, function: str, arrays: Any, dtype: Any) -> list[Expr]:
@@ -30,7 +30,14 @@ def _parts(t: Trace, function: str, arrays: Any, dtype: Any) -> list[Expr]:
         raise ShapeError(f"{function}: expected at least one array, got none")
     common, _ = common_dtype(function, given)
     parts = [fit(t, x, common, x.type.shape) for x in given]
-    return parts if dtype is None else [_as(t, part, as_dtype(dtype)) for part in parts]
+    if dtype is None:
+        return parts
+    target = as_dtype(dtype)
+    if not np.can_cast(common.numpy, target.numpy, "same_kind"):
+        raise DTypeError(
+            f"{function}: expected a dtype that holds {common}, got {target}; use astype"
+        )
+    return [_as(t, part, target) for part in parts]
 
 
 def _as(t: Trace, x: Expr, dtype: DType) -> Expr:
@@ -75,6 +82,8 @@ def _raised_and_joined(name: str, raise_to: str, axis: int) -> Callable[..., Tra
 
     @traced(getattr(np, name))
     def function(t: Trace, tup: Any, *, dtype: Any = None) -> Tracer:
+        if name == "dstack":
+            refuse(name, dtype=dtype)
         parts = [t.wrap(x) for x in _parts(t, name, tup, dtype)]
         raised = [MOVEMENT[raise_to](part) for part in parts]
         first_axis_only = name == "hstack" and raised[0].ndim == 1
@@ -115,6 +124,9 @@ def meshgrid(
     t: Trace, *xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy"
 ) -> tuple[Tracer, ...]:
     """Coordinate arrays of a grid from vectors."""
+    if indexing not in ("xy", "ij"):
+        raise ArgumentError(f"meshgrid: expected indexing 'xy' or 'ij', got {brief(indexing)}")
+    thin = as_flag("meshgrid", "sparse", sparse)
     xs = [t.lift(x).expr for x in xi]
     for position, x in enumerate(xs):
         if x.type.rank > 1:
@@ -126,7 +138,7 @@ def meshgrid(
     whole = [xs[order[i]].type.size for i in range(rank)]
     results = []
     for position, x in enumerate(xs):
-        shape = [1] * rank if sparse else whole
+        shape = [1] * rank if thin else whole
         shape = [x.type.size if i == order[position] else size for i, size in enumerate(shape)]
         flat = ir.reshape(x, (x.type.size,))
         results.append(t.wrap(ir.broadcast(flat, shape, (order[position],))))
@@ -172,6 +184,7 @@ def result_type(t: Trace, *arrays_and_dtypes: Any) -> np.dtype:
 @traced(np.copy)
 def copy(t: Trace, a: Any, order: str = "K", subok: bool = False) -> Tracer:
     """The value itself: traced values are never written."""
+    as_order("copy", order)
     return t.lift(a)
 
 

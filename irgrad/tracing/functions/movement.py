@@ -20,6 +20,7 @@ from ..indexing import getitem as index_value
 from ..tracer import Tracer
 from .operands import as_axes, as_axis, as_static_int, broadcast_shapes, spread
 
+MAX_ELEMENTS = 2**48
 MAX_PARTS = 2**16  # of one array, each a value of the graph
 
 
@@ -68,8 +69,10 @@ def reshape(t: Trace, a: Any, /, shape: Any, order: str = "C", *, copy: Any = No
     return t.wrap(ir.reshape(x.expr, sizes), x.weak)
 
 
-def _ravel(x: Expr) -> Expr:
+def _ravel(x: Expr, order: str = "C") -> Expr:
     """The elements in row-major order along one axis."""
+    if order != "C":
+        raise TraceError(f"ravel: expected order 'C', got {order!r}; transpose before")
     return ir.reshape(x, (x.type.size,))
 
 
@@ -143,10 +146,11 @@ def _transpose(x: Expr, axes: Any = None) -> Expr:
     rank = x.type.rank
     if axes is None:
         return ir.transpose(x, tuple(reversed(range(rank))))
-    order = tuple(as_axis("transpose", axis, rank) for axis in axes)
+    listed = axes if isinstance(axes, (list, tuple)) else (axes,)
+    order = tuple(as_axis("transpose", axis, rank) for axis in listed)
     if sorted(order) != list(range(rank)):
         raise ShapeError(
-            f"transpose: expected each of the {rank} axes of {x.type} once, got {tuple(axes)}"
+            f"transpose: expected each of the {rank} axes of {x.type} once, got {listed}"
         )
     return ir.transpose(x, order)
 
@@ -237,7 +241,29 @@ def _part(x: Expr, axis: int, start: Size, stop: Size) -> Expr:
     return ir.slice_axes(x, low, high)
 
 
-@traced(np.tile)
+def _require_room(function: str, a: Any, *counts: Any) -> None:
+    """Raise LimitError for copies of an array that NumPy would not count, and crash on."""
+    size = float(max(np.size(a), 1))
+    for count in counts:
+        size *= float(np.max(np.abs(np.asarray(count, np.float64)), initial=1.0))
+    if size > MAX_ELEMENTS:
+        raise LimitError(f"{function}: expected a result that fits in memory, got {size:.3g} "
+                         "elements")
+
+
+def _numpy_tile(A: Any, reps: Any) -> Any:  # noqa: N803
+    """numpy.tile, which leaves the process where the number of elements overflows."""
+    _require_room("tile", A, *(reps if isinstance(reps, (list, tuple)) else (reps,)))
+    return np.tile(A, reps)
+
+
+def _numpy_repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
+    """numpy.repeat, which leaves the process where the number of elements overflows."""
+    _require_room("repeat", a, repeats)
+    return np.repeat(a, repeats, axis)
+
+
+@traced(_numpy_tile)
 def tile(t: Trace, A: Any, reps: Any) -> Tracer:  # noqa: N803
     """Copies of the array side by side, a number along each axis."""
     x = t.lift(A)
@@ -254,7 +280,7 @@ def tile(t: Trace, A: Any, reps: Any) -> Tracer:  # noqa: N803
     return t.wrap(ir.reshape(spaced, tuple(c * s for c, s in zip(counts, shape))), x.weak)
 
 
-@traced(np.repeat)
+@traced(_numpy_repeat)
 def repeat(t: Trace, a: Any, repeats: Any, axis: int | None = None) -> Tracer:
     """Each element a number of times, one after another."""
     if isinstance(repeats, (list, tuple, np.ndarray)) and np.ndim(repeats):
@@ -356,6 +382,8 @@ def _pad_widths(t: Trace, pad_width: Any, rank: int) -> list[tuple[Size, Size]]:
         given = {as_axis("pad", axis, rank): width for axis, width in pad_width.items()}
         spelled = [given.get(axis, 0) for axis in range(rank)]
     else:
+        if isinstance(pad_width, Tracer):
+            t.size(pad_width, "pad")
         widths = pad_width.tolist() if isinstance(pad_width, np.ndarray) else pad_width
         if not isinstance(widths, (list, tuple)):
             widths = [(widths, widths)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ShapeError, TraceError
+from ...errors import ShapeError, TraceError, brief
 from ...ir.graph import Graph
 from ...ir.types import TensorType
 from ...ops.build import Expr
@@ -20,7 +20,7 @@ from ..dispatch import traced
 from ..promotion import inexact
 from ..tracer import Tracer
 from .elementwise import cast
-from .operands import as_axes, as_axis
+from .operands import as_axes, as_axis, as_flag, as_number, require_real
 
 Axes = tuple[int, ...]
 
@@ -64,10 +64,9 @@ def _vector_norm(x: Expr, order: Any, axes: Axes) -> Expr:
         return reduce_sum(x.op("ne", x.like(0)).op("cast", dtype=x.dtype), axes)
     if order == 1:
         return reduce_sum(size, axes)
-    if not isinstance(order, (int, float)):
-        raise TraceError(f"norm: expected a number or inf as ord of vectors, got {order!r}")
-    total = reduce_sum(size.op("power", size.like(order)), axes)
-    return total.op("power", total.like(1 / order))
+    power = as_number("norm", "ord of vectors", order)
+    total = reduce_sum(size.op("power", size.like(power)), axes)
+    return total.op("power", total.like(1 / power))
 
 
 def _matrix_norm(x: Expr, order: Any, axes: Axes) -> Expr:
@@ -76,12 +75,12 @@ def _matrix_norm(x: Expr, order: Any, axes: Axes) -> Expr:
         return euclidean(x, tuple(sorted(axes)))
     rows, columns = axes
     along = {1: rows, -1: rows, np.inf: columns, -np.inf: columns}
-    if isinstance(order, str) or order not in along:
+    if not isinstance(order, (int, float, np.number)) or order not in along:
         raise TraceError(
-            f"norm: expected ord None, 'fro', 1, -1, inf or -inf for matrices, got {order!r}; "
+            f"norm: expected ord None, 'fro', 1, -1, inf or -inf for matrices, got {brief(order)}; "
             "singular values are in irgrad.linalg"
         )
-    summed = along[order]
+    summed = along[float(order)]
     other = columns if summed == rows else rows
     sums = reduce_sum(x.op("abs"), (summed,))
     return sums.op(
@@ -91,11 +90,12 @@ def _matrix_norm(x: Expr, order: Any, axes: Axes) -> Expr:
 
 def _float(t: Trace, x: Any) -> Expr:
     value = t.lift(x)
+    require_real("norm", value.type.dtype)
     return cast(t, value, inexact(value.type.dtype)).expr
 
 
 def _finish(t: Trace, x: Expr, result: Expr, axes: Axes, keepdims: bool) -> Tracer:
-    if not keepdims:
+    if not as_flag("norm", "keepdims", keepdims):
         return t.wrap(result)
     kept = tuple(1 if i in axes else size for i, size in enumerate(x.shape))
     return t.wrap(reshape(result, kept))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...errors import ArgumentError, DTypeError, ShapeError, TraceError
+from ...errors import ArgumentError, DTypeError, ShapeError, TraceError, brief
 from ...ir.dims import Size
 from ...ir.types import BOOL, DType, TensorType, dtype_of
 from ...ops.build import Expr
@@ -82,7 +82,10 @@ def fit(t: Trace, x: Operand, dtype: DType, shape: Sequence[Size]) -> Expr:
     """An operand in the dtype and the shape that promotion and broadcasting found."""
     if isinstance(x, Number):
         if dtype.is_integer and isinstance(x.value, int) and not _holds(dtype, x.value):
-            raise DTypeError(f"Python integer {x.value} is out of bounds for {dtype}")
+            raise DTypeError(
+                f"operand: expected a number that {dtype} holds, got {brief(x.value)}, which is "
+                f"out of bounds for {dtype}"
+            )
         return t.constant(x.value, TensorType(dtype, tuple(shape)))
     return spread(t.convert(x, dtype), shape)
 
@@ -102,10 +105,21 @@ def as_dtype(dtype: Any) -> DType:
     """The IR dtype of a dtype argument: an IR dtype, a NumPy dtype, a Python type or a name."""
     if isinstance(dtype, DType):
         return dtype
+    # NumPy would take the dtype of any object that has one, but refuses that of an array.
+    if isinstance(dtype, (Tracer, np.ndarray)):
+        raise DTypeError("dtype: expected a NumPy dtype, got an array; write x.dtype")
     try:
         return dtype_of(dtype)
-    except TypeError as error:
-        raise DTypeError(f"dtype: expected a NumPy dtype, got {dtype!r}") from error
+    except (TypeError, ValueError) as error:
+        if isinstance(error, DTypeError):
+            raise
+        raise DTypeError(f"dtype: expected a NumPy dtype, got {brief(dtype)}") from error
+
+
+def require_real(function: str, dtype: DType) -> None:
+    """Raise DTypeError for complex numbers, of which most functions have no traced form."""
+    if dtype.kind == "c":
+        raise DTypeError(f"{function}: expected a real dtype, got {dtype}")
 
 
 def as_axis(function: str, axis: Any, rank: int) -> int:
@@ -115,7 +129,9 @@ def as_axis(function: str, axis: Any, rank: int) -> int:
     try:
         number = operator.index(axis)
     except TypeError:
-        raise ArgumentError(f"{function}: expected an integer as axis, got {axis!r}") from None
+        number = None
+    if number is None or isinstance(axis, bool):
+        raise ArgumentError(f"{function}: expected an integer as axis, got {brief(axis)}")
     if not -rank <= number < rank:
         raise ShapeError(
             f"{function}: expected an axis in {-rank}..{rank - 1}, got {number} (rank {rank})"
@@ -147,5 +163,30 @@ def as_static_int(function: str, what: str, value: Any) -> int:
         return operator.index(value)
     except TypeError:
         raise ArgumentError(
-            f"{function}: expected {what} to be an integer, got {value!r}"
+            f"{function}: expected {what} to be an integer, got {brief(value)}"
         ) from None
+
+
+def as_flag(function: str, what: str, value: Any) -> bool:
+    """An argument that is true or false."""
+    if not isinstance(value, (bool, np.bool_, int, np.integer)):
+        raise ArgumentError(f"{function}: expected {what} to be True or False, got {brief(value)}")
+    return bool(value)
+
+
+def as_number(function: str, what: str, value: Any) -> float:
+    """An argument that must be a plain real number in the range of float64."""
+    if isinstance(value, Tracer):
+        raise TraceError(f"{function}: expected {what} to be known while tracing, got {value}")
+    try:
+        if isinstance(value, (bool, int, float, np.bool_, np.integer, np.floating)):
+            return float(value)
+    except OverflowError:
+        pass
+    raise ArgumentError(f"{function}: expected {what} to be a number, got {brief(value)}")
+
+
+def as_order(function: str, order: Any) -> None:
+    """Check a layout in memory, which traced values do not have."""
+    if order is not None and not (isinstance(order, str) and order in "CFAK" and len(order) == 1):
+        raise ArgumentError(f"{function}: expected order 'C', 'F', 'A' or 'K', got {brief(order)}")

@@ -20,7 +20,7 @@ from ..dispatch import refuse, traced
 from ..promotion import accumulator, inexact
 from ..tracer import Tracer
 from .elementwise import as_condition, cast
-from .operands import as_axes, as_axis, as_dtype
+from .operands import as_axes, as_axis, as_dtype, as_flag, as_number
 
 Axes = tuple[int, ...]
 
@@ -49,7 +49,8 @@ def _total_function(name: str, op: str) -> Callable[..., Any]:
         value = cast(t, x, target).expr
         if target is BOOL:
             raise DTypeError(f"{name}: expected a numeric dtype, got bool; use any or all")
-        return t.wrap(_reduce(value, op, as_axes(name, axis, x.ndim), bool(keepdims)))
+        axes, kept = as_axes(name, axis, x.ndim), as_flag(name, "keepdims", keepdims)
+        return t.wrap(_reduce(value, op, axes, kept))
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"As numpy.{name}: along axes, or along all."
@@ -69,7 +70,7 @@ def _extremum_function(name: str, op: str) -> Callable[..., Any]:
         for i in axes:
             if x.type.shape[i] == 0:
                 raise ShapeError(f"{name}: expected an element along axis {i}, got {x.type}")
-        return t.wrap(_reduce(x.expr, op, axes, bool(keepdims)))
+        return t.wrap(_reduce(x.expr, op, axes, as_flag(name, "keepdims", keepdims)))
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"As numpy.{name}: along axes, or along all."
@@ -85,7 +86,8 @@ def _truth_function(name: str, op: str) -> Callable[..., Any]:
     ) -> Tracer:
         refuse(name, out=out)
         x = as_condition(t, a)
-        return t.wrap(_reduce(x, op, as_axes(name, axis, x.type.rank), bool(keepdims)))
+        axes, kept = as_axes(name, axis, x.type.rank), as_flag(name, "keepdims", keepdims)
+        return t.wrap(_reduce(x, op, axes, kept))
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"As numpy.{name}: along axes, or along all."
@@ -108,7 +110,8 @@ def _position_function(name: str) -> Callable[..., Any]:
         if line.shape[place] == 0:
             raise ShapeError(f"{name}: expected at least 1 element, got {x.type}")
         result = line.op(name, axis=place)
-        return t.wrap(_with_sizes_1(result, shape, axes) if keepdims else result)
+        kept = as_flag(name, "keepdims", keepdims)
+        return t.wrap(_with_sizes_1(result, shape, axes) if kept else result)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"As numpy.{name}: the first position of the extremum."
@@ -147,7 +150,8 @@ def mean(
     x = _float_operand(t, a, dtype)
     axes = as_axes("mean", axis, x.type.rank)
     result = _mean(x, axes)
-    return t.wrap(_with_sizes_1(result, x.shape, axes) if keepdims else result)
+    kept = as_flag("mean", "keepdims", keepdims)
+    return t.wrap(_with_sizes_1(result, x.shape, axes) if kept else result)
 
 
 def _variance(x: Expr, axes: Axes, ddof: float) -> Expr:
@@ -171,8 +175,10 @@ def _spread_function(name: str, finish: Callable[[Expr], Expr]) -> Callable[...,
         refuse(name, out=out)
         x = _float_operand(t, a, dtype)
         axes = as_axes(name, axis, x.type.rank)
-        result = finish(_variance(x, axes, ddof if correction is None else correction))
-        return t.wrap(_with_sizes_1(result, x.shape, axes) if keepdims else result)
+        lost = as_number(name, "ddof", ddof if correction is None else correction)
+        result = finish(_variance(x, axes, lost))
+        kept = as_flag(name, "keepdims", keepdims)
+        return t.wrap(_with_sizes_1(result, x.shape, axes) if kept else result)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"As numpy.{name}: along axes, or along all."
@@ -192,7 +198,9 @@ def average(
 def count_nonzero(t: Trace, a: Any, axis: Any = None, *, keepdims: bool = False) -> Tracer:
     """The number of elements that are not 0."""
     x = as_condition(t, a).op("cast", dtype=I64)
-    return t.wrap(_reduce(x, "reduce_sum", as_axes("count_nonzero", axis, x.type.rank), keepdims))
+    axes = as_axes("count_nonzero", axis, x.type.rank)
+    kept = as_flag("count_nonzero", "keepdims", keepdims)
+    return t.wrap(_reduce(x, "reduce_sum", axes, kept))
 
 
 @traced(np.ptp)

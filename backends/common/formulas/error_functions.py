@@ -8,8 +8,10 @@ in (t-k) / (t+k). Coefficients: own Remez fits, rounded one after another.
 
 from __future__ import annotations
 
-from irgrad.backends.numba_cpu.llvm.vector_math_builder import Lanes, Vec
-from irgrad.backends.numba_cpu.llvm.vector_math_exp import exp_normal, expm1_accurate, scale_wide
+from collections.abc import Sequence
+
+from .exponentials import exp_normal, expm1_parts, scale_wide
+from .lanes import Lanes, V
 
 SPLIT = {"f32": 0.925, "f64": 1.0}
 # Above it erf rounds to 1.
@@ -68,35 +70,52 @@ COMPLEMENT = {
 COMPLEMENT_LIMIT = {"f32": 10.2, "f64": 27.3}
 
 
-def erf(m: Lanes, x: Vec) -> Vec:
+def erf(m: Lanes[V], x: V) -> V:
     """The error function."""
     name = m.fmt.name
     s = x * x
-    small = m.fma(x, m.horner(s, SMALL[name]), x)
     t = m.minimum(LIMIT[name], m.abs(x))
+    below = t < SPLIT[name]
     if name == "f32":
-        square = m.horner(t, LARGE_F32)
-        square = square * square
-        large = m.fma(-square, square, 1.0)
+        p = _either_horner(m, below, m.select(below, s, t), SMALL[name], LARGE_F32)
+        square = p * p
+        small, large = m.fma(x, p, x), m.fma(-square, square, 1.0)
     else:
+        small = m.fma(x, m.horner(s, SMALL[name]), x)
         large = 1.0 - exp_normal(m, t * m.horner(t, LARGE_F64))
-    return m.select(t < SPLIT[name], small, m.flip_sign(large, m.sign(x)))
+    return m.select(below, small, m.flip_sign(large, m.sign(x)))
 
 
-def erfc(m: Lanes, x: Vec) -> Vec:
+def _either_horner(
+    m: Lanes[V], where: V, x: V, first: Sequence[float], second: Sequence[float]
+) -> V:
+    """The polynomial `first` where the condition holds, else `second`, which is no shorter.
+
+    One chain with chosen coefficients: a choice takes less than a product and a sum.
+    """
+    missing = [0.0] * (len(second) - len(first))
+    pairs = list(zip((*first, *missing), second, strict=True))
+    total = m.select(where, *pairs[-1])
+    for a, b in reversed(pairs[:-1]):
+        total = m.fma(total, x, m.select(where, a, b))
+    return total
+
+
+def erfc(m: Lanes[V], x: V) -> V:
     """1 - erf(x), accurate for large x; 2 - erfc(-x) where x < 0."""
     name = m.fmt.name
-    small = 1.0 - m.fma(x, m.horner(x * x, SMALL[name]), x)
+    linear = 1.0 - x
+    small = linear + m.fma(-x, m.horner(x * x, SMALL[name]), (1.0 - linear) - x)
     t = m.minimum(COMPLEMENT_LIMIT[name], m.abs(x))
     centre = COMPLEMENT_CENTRE[name]
     p = m.horner((t - centre) / (t + centre), COMPLEMENT[name])
-    # r = (1 + p) / (1 + 2t), with one correction step
+    # (1 + p) / (1 + 2t) in two floats: r, and what it lacks
     inverse = 1.0 / m.fma(t, 2.0, 1.0)
     r = m.fma(p, inverse, inverse)
-    residual = m.fma(m.fma(r, -t, 0.5), 2.0, p - r)
-    r = m.fma(residual, inverse, r)
+    lost = m.fma(m.fma(r, -t, 0.5), 2.0, p - r) * inverse
     square = t * t
-    shifted, e = expm1_accurate(m, -square, m.fma(-t, t, square), 2 * m.fmt.bias)
-    y = scale_wide(m, m.fma(r, e, r), shifted)
+    shifted, e, rest = expm1_parts(m, -square, m.fma(-t, t, square), 2 * m.fmt.bias)
+    rest = m.fma(r, rest, m.fma(lost, e, lost))
+    y = scale_wide(m, r + m.fma(r, e, rest), shifted)
     y = m.select(x < 0.0, 2.0 - y, y)
     return m.select(t < COMPLEMENT_SPLIT, small, y)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from irgrad.backends.numba_cpu.llvm.vector_math_builder import Lanes, Vec
-from irgrad.backends.numba_cpu.llvm.vector_math_exp import exp2_pair
-from irgrad.backends.numba_cpu.llvm.vector_math_log import DENORMAL_SCALE, LOG2_E, exponent, split
+from .exponentials import exp2_pair
+from .lanes import Lanes, V
+from .logarithms import DENORMAL_SCALE, LOG2_E, exponent, split
 
 TWO_THIRDS = {
     "f32": (0.6666666865348816, -1.9868215517249155e-08),
@@ -32,12 +32,12 @@ CUBE_ROOT_SERIES = {
 }
 
 
-def rsqrt(m: Lanes, x: Vec) -> Vec:
+def rsqrt(m: Lanes[V], x: V) -> V:
     """1 / sqrt(x); inf at 0.0, -inf at -0.0, NaN below."""
     return 1.0 / m.sqrt(x)
 
 
-def cbrt(m: Lanes, x: Vec) -> Vec:
+def cbrt(m: Lanes[V], x: V) -> V:
     """The cube root: x = 2**(3n) * a with 1/2 <= a < 4, and the sign of x.
 
     y approximates a**(-1/3) by a polynomial and one step of its series, c = a * y**2 the cube root;
@@ -60,7 +60,7 @@ def cbrt(m: Lanes, x: Vec) -> Vec:
     return m.flip_sign(c, m.sign(x))
 
 
-def power(m: Lanes, x: Vec, y: Vec) -> Vec:
+def power(m: Lanes[V], x: V, y: V) -> V:
     """x**y with the special values of C99's pow: 2**(y * log2 |x|), the product in two floats."""
     magnitude = m.abs(x)
     high, low = _log2_pair(m, magnitude)
@@ -73,7 +73,7 @@ def power(m: Lanes, x: Vec, y: Vec) -> Vec:
     return _power_sign(m, x, y, exp2_pair(m, product, lost))
 
 
-def _power_sign(m: Lanes, x: Vec, y: Vec, result: Vec) -> Vec:
+def _power_sign(m: Lanes[V], x: V, y: V, result: V) -> V:
     """|x|**y with the sign of x where y is odd, NaN where x < 0 is finite and y no integer."""
     half = y * 0.5
     whole = m.floor(y).equals(y)
@@ -83,7 +83,7 @@ def _power_sign(m: Lanes, x: Vec, y: Vec, result: Vec) -> Vec:
     return m.select((x < 0.0) & (x > -math.inf), whole_or_nan, signed)
 
 
-def _log2_pair(m: Lanes, x: Vec) -> tuple[Vec, Vec]:
+def _log2_pair(m: Lanes[V], x: V) -> tuple[V, V]:
     """log2 of a positive finite x in two floats.
 
     log(1+f) = 2s + s * s**2 * (2/3 + ...) with s = f / (2+f), all in two floats but the last terms.
@@ -112,13 +112,13 @@ def _log2_pair(m: Lanes, x: Vec) -> tuple[Vec, Vec]:
     return high, t - (high - e) + t_lost
 
 
-def _times(m: Lanes, a: Vec, a_low: Vec, b: Vec, b_low: Vec) -> tuple[Vec, Vec]:
+def _times(m: Lanes[V], a: V, a_low: V, b: V, b_low: V) -> tuple[V, V]:
     """The product of two numbers in two floats each (Dekker 1971, with fma)."""
     high = a * b
     return high, m.fma(a, b_low, m.fma(a_low, b, m.fma(a, b, -high)))
 
 
-def _split_thirds(m: Lanes, x: Vec) -> tuple[Vec, Vec]:
+def _split_thirds(m: Lanes[V], x: V) -> tuple[V, V]:
     """(a, n): x = 2**(3n) * a with 1/2 <= a < 4 and the integer n as a float, for positive x."""
     fmt = m.fmt
     scale = 3 * (DENORMAL_SCALE[fmt.name] // 3 + 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from irgrad.backends.numba_cpu.llvm.vector_math_builder import Lanes, Vec
+from .lanes import Lanes, V
 
 # pi/4 in two parts
 PI_4 = {
@@ -39,7 +39,7 @@ ASIN = {
 }  # fmt: skip
 
 
-def asin(m: Lanes, x: Vec) -> Vec:
+def asin(m: Lanes[V], x: V) -> V:
     """pi/2 - 2 asin(sqrt((1 - |x|) / 2)) above 1/2; NaN outside [-1, 1]."""
     small, w, rest = _asin_parts(m, x)
     high, low = PI_4[m.fmt.name]
@@ -52,7 +52,7 @@ def asin(m: Lanes, x: Vec) -> Vec:
     return m.flip_sign(y, m.sign(x))
 
 
-def acos(m: Lanes, x: Vec) -> Vec:
+def acos(m: Lanes[V], x: V) -> V:
     """2 asin(sqrt((1 - |x|) / 2)) above 1/2, pi minus it below -1/2, pi/2 - asin(x) between."""
     small, w, rest = _asin_parts(m, x)
     negative = x < 0.0
@@ -61,7 +61,7 @@ def acos(m: Lanes, x: Vec) -> Vec:
     return _quarters(m, count, w * factor, rest * factor)
 
 
-def atan(m: Lanes, x: Vec) -> Vec:
+def atan(m: Lanes[V], x: V) -> V:
     """The arc tangent."""
     magnitude = m.abs(x)
     inverted = magnitude > 1.0
@@ -71,7 +71,7 @@ def atan(m: Lanes, x: Vec) -> Vec:
     return m.flip_sign(_quarters(m, *y), m.sign(x))
 
 
-def atan2(m: Lanes, y: Vec, x: Vec) -> Vec:
+def atan2(m: Lanes[V], y: V, x: V) -> V:
     """The angle of (x, y) in [-pi, pi] with the special values of C99's atan2."""
     a, b = m.abs(y), m.abs(x)
     inverted = a > b
@@ -82,11 +82,11 @@ def atan2(m: Lanes, y: Vec, x: Vec) -> Vec:
     numerator = m.select(infinite, 1.0, smaller * scale)
     divisor = m.select(infinite | larger.equals(0.0), 1.0, larger * scale)
     angle = _mirror(m, inverted, 2.0, *_atan_parts(m, numerator, divisor))
-    angle = _mirror(m, m.bits(x) < 0, 4.0, *angle)
+    angle = _mirror(m, m.negative(x), 4.0, *angle)
     return m.select(m.ordered(x, y), m.flip_sign(_quarters(m, *angle), m.sign(y)), x + y)
 
 
-def _asin_parts(m: Lanes, x: Vec) -> tuple[Vec, Vec, Vec]:
+def _asin_parts(m: Lanes[V], x: V) -> tuple[V, V, V]:
     """(|x| < 1/2, w, asin(w) - w) with w = |x| there, else sqrt((1 - |x|) / 2)."""
     a = m.abs(x)
     small = a < 0.5
@@ -96,7 +96,7 @@ def _asin_parts(m: Lanes, x: Vec) -> tuple[Vec, Vec, Vec]:
     return small, w, w * (z * m.horner(z, ASIN[m.fmt.name]))
 
 
-def _atan_parts(m: Lanes, a: Vec, b: Vec) -> tuple[Vec, Vec, Vec]:
+def _atan_parts(m: Lanes[V], a: V, b: V) -> tuple[V, V, V]:
     """(n, q, rest): atan(a/b) = n * pi/4 + q + rest for 0 <= a <= b, b > 0.
 
     Above 1/2 q is the ratio (a - b) / (a + b), whose numerator is exact.
@@ -107,7 +107,7 @@ def _atan_parts(m: Lanes, a: Vec, b: Vec) -> tuple[Vec, Vec, Vec]:
     return m.select(big, 1.0, 0.0), q, q * (z * m.horner(z, ATAN[m.fmt.name]))
 
 
-def _mirror(m: Lanes, where: Vec, total: float, *angle: Vec) -> tuple[Vec, Vec, Vec]:
+def _mirror(m: Lanes[V], where: V, total: float, *angle: V) -> tuple[V, V, V]:
     """total * pi/4 - angle where the condition holds, for an angle in three parts."""
     count, q, rest = angle
     return (
@@ -117,7 +117,7 @@ def _mirror(m: Lanes, where: Vec, total: float, *angle: Vec) -> tuple[Vec, Vec, 
     )
 
 
-def _quarters(m: Lanes, count: Vec, angle: Vec, rest: Vec) -> Vec:
+def _quarters(m: Lanes[V], count: V, angle: V, rest: V) -> V:
     """count * pi/4 + angle + rest."""
     high, low = PI_4[m.fmt.name]
     return m.fma(count, high, angle) + m.fma(count, low, rest)

@@ -1,18 +1,13 @@
 """sin, cos and tan for every float.
 
 Moderate arguments are reduced by a three-part Cody-Waite scheme in fma, which leaves the remainder
-of x / (pi/2), with its low part where that counts; lanes above `MODERATE` take `remainder_large`.
+of x / (pi/2), with its low part where that counts; lanes above `MODERATE` take `remainder_above`.
 The polynomials on |r| <= pi/4 are own Remez fits, rounded one coefficient after another.
 """
 
 from __future__ import annotations
 
-import math
-
-import llvmlite.ir as ir
-
-from irgrad.backends.numba_cpu.llvm.vector_math_builder import Lanes, Vec
-from irgrad.backends.numba_cpu.llvm.vector_math_payne_hanek import remainder_large
+from .lanes import Lanes, V
 
 TWO_OVER_PI = 0.6366197723675814
 # pi/2 in three positive parts: then x = -0.0 keeps its sign through the reduction.
@@ -44,18 +39,18 @@ COS = {
 }  # fmt: skip
 
 
-def sin(m: Lanes, x: Vec) -> Vec:
+def sin(m: Lanes[V], x: V) -> V:
     """The sine."""
     return _keep_tiny(m, x, _quadrant_sine(m, *_reduce(m, x)))
 
 
-def cos(m: Lanes, x: Vec) -> Vec:
+def cos(m: Lanes[V], x: V) -> V:
     """The cosine: the sine one quadrant further."""
     quadrant, r, low = _reduce(m, x)
     return _quadrant_sine(m, quadrant + 1, r, low)
 
 
-def tan(m: Lanes, x: Vec) -> Vec:
+def tan(m: Lanes[V], x: V) -> V:
     """sin(r) / cos(r), or -cos(r) / sin(r) in odd quadrants.
 
     Sine and cosine are sums of a large and a small part. What rounding these sums loses is put back
@@ -74,18 +69,18 @@ def tan(m: Lanes, x: Vec) -> Vec:
     return m.select(m.abs(x) < TINY, x, m.fma(residual, inverse, q))
 
 
-def _fast_sum(a: Vec, b: Vec) -> tuple[Vec, Vec]:
+def _fast_sum(a: V, b: V) -> tuple[V, V]:
     """(s, e): s = a + b rounded and e what it lost, for |a| >= |b| (Dekker 1971)."""
     s = a + b
     return s, b - (s - a)
 
 
-def _keep_tiny(m: Lanes, x: Vec, y: Vec) -> Vec:
+def _keep_tiny(m: Lanes[V], x: V, y: V) -> V:
     """x where it is tiny, else y: the low part of f64 loses the sign of -0.0, f32 keeps it."""
     return y if m.fmt.name == "f32" else m.select(m.abs(x) < TINY, x, y)
 
 
-def _quadrant_sine(m: Lanes, quadrant: Vec, r: Vec, low: Vec | None) -> Vec:
+def _quadrant_sine(m: Lanes[V], quadrant: V, r: V, low: V | None) -> V:
     """sin(quadrant * pi/2 + r + low)."""
     if low is None:
         s = r * r
@@ -99,40 +94,28 @@ def _quadrant_sine(m: Lanes, quadrant: Vec, r: Vec, low: Vec | None) -> Vec:
     return m.flip_sign(y, (quadrant << (m.fmt.bits - 2)) & m.fmt.sign_mask)
 
 
-def _sine_rest(m: Lanes, r: Vec, low: Vec) -> Vec:
+def _sine_rest(m: Lanes[V], r: V, low: V) -> V:
     """sin(r + low) - r on the reduced range."""
     s = r * r
     return m.fma(s * m.horner(s, SIN[m.fmt.name]), r, low)
 
 
-def _cosine_rest(m: Lanes, r: Vec, low: Vec) -> Vec:
+def _cosine_rest(m: Lanes[V], r: V, low: V) -> V:
     """(cos(r + low) - 1) / r on the reduced range."""
     return m.fma(r, m.horner(r * r, COS[m.fmt.name]), -low)
 
 
-def _reduce(m: Lanes, x: Vec, keep_low: bool = False) -> tuple[Vec, Vec, Vec | None]:
+def _reduce(m: Lanes[V], x: V, keep_low: bool = False) -> tuple[V, V, V | None]:
     """(quadrant, r, low): x = quadrant * pi/2 + r + low modulo 2*pi; f32 has a low part on demand.
 
     Only the two lowest bits of the quadrant mean anything. NaN and infinity give NaN.
     """
-    builder = m.builder
-    parts = [v for v in _reduce_moderate(m, x, keep_low) if v is not None]
-    magnitude = m.abs(x)
-    large = (magnitude > MODERATE[m.fmt.name]) & (magnitude < math.inf)
-    before = builder.block
-    slow = builder.append_basic_block("large")
-    done = builder.append_basic_block("reduced")
-    builder.cbranch(m.any(large), slow, done).set_weights([1, 1 << 20])
-    builder.position_at_end(slow)
-    exact = remainder_large(m, m.select(large, x, MODERATE[m.fmt.name]))
-    merged = [m.select(large, a, b) for a, b in zip(exact, parts, strict=False)]
-    builder.branch(done)
-    builder.position_at_end(done)
-    phis = [_phi(m, (a, before), (b, slow)) for a, b in zip(parts, merged, strict=True)]
-    return phis[0], phis[1], phis[2] if len(phis) > 2 else None
+    moderate = [v for v in _reduce_moderate(m, x, keep_low) if v is not None]
+    parts = m.remainder_above(MODERATE[m.fmt.name], x, moderate)
+    return parts[0], parts[1], parts[2] if len(parts) > 2 else None
 
 
-def _reduce_moderate(m: Lanes, x: Vec, keep_low: bool) -> tuple[Vec, Vec, Vec | None]:
+def _reduce_moderate(m: Lanes[V], x: V, keep_low: bool) -> tuple[V, V, V | None]:
     """The reduction for |x| <= MODERATE."""
     first, second, third = PI_2[m.fmt.name]
     shifted = m.fma(x, TWO_OVER_PI, m.fmt.round_shift)
@@ -145,10 +128,3 @@ def _reduce_moderate(m: Lanes, x: Vec, keep_low: bool) -> tuple[Vec, Vec, Vec | 
     # What the product and the difference lost.
     lost = m.fma(n, -second, product) + ((r - high) - product)
     return m.bits(shifted), high, m.fma(n, -third, lost)
-
-
-def _phi(m: Lanes, *incoming: tuple[Vec, ir.Block]) -> Vec:
-    phi = m.builder.phi(incoming[0][0].value.type)
-    for x, block in incoming:
-        phi.add_incoming(x.value, block)
-    return Vec(m, phi)

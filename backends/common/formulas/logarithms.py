@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 
-from irgrad.backends.numba_cpu.llvm.vector_math_builder import Lanes, Vec
-from irgrad.backends.numba_cpu.llvm.vector_math_exp import LN2_HIGH, LN2_LOW, exp
+from .exponentials import LN2_HIGH, LN2_LOW, exp
+from .lanes import Lanes, V
 
 # (log1p(f) - f + f**2/2) / f**3 on |f| <= 1/3; relative error of log1p 2**-27.7
 LOG_F32 = (
@@ -43,20 +43,20 @@ START = {"f32": 0x3F2AAAAB, "f64": 0x3FE6A09E667F3BCD}
 DENORMAL_SCALE = {"f32": 23, "f64": 52}
 
 
-def log(m: Lanes, x: Vec) -> Vec:
+def log(m: Lanes[V], x: V) -> V:
     """The natural logarithm; -inf at 0, NaN below."""
     e, f = split(m, x)
     return _specials(m, x, _log_sum(m, e, f))
 
 
-def log1p(m: Lanes, x: Vec) -> Vec:
+def log1p(m: Lanes[V], x: V) -> V:
     """log(1 + x), accurate near 0; -inf at -1, NaN below."""
     u = x + 1.0
     y = m.select(m.abs(x) < m.fmt.smallest_normal, x, log1p_finite(m, x, u))
     return _specials(m, u, y)
 
 
-def log1p_finite(m: Lanes, x: Vec, u: Vec) -> Vec:
+def log1p_finite(m: Lanes[V], x: V, u: V) -> V:
     """log(1 + x) for a finite u > 0, the rounded 1 + x = 2**e * (1 + f).
 
     f = x/2**e + (1/2**e - 1) keeps the digits of x that u lost.
@@ -69,19 +69,19 @@ def log1p_finite(m: Lanes, x: Vec, u: Vec) -> Vec:
     return _log_sum(m, exponent(m, word), m.fma(x, inverse, inverse - 1.0))
 
 
-def softplus(m: Lanes, x: Vec) -> Vec:
+def softplus(m: Lanes[V], x: V) -> V:
     """log(1 + e**x) as max(x, 0) + log1p(e**-|x|)."""
     z = exp(m, -m.abs(x))
     return m.maximum(0.0, x) + log1p_finite(m, z, z + 1.0)
 
 
-def log2(m: Lanes, x: Vec) -> Vec:
+def log2(m: Lanes[V], x: V) -> V:
     """The logarithm of base 2, exact at powers of two; -inf at 0, NaN below."""
     e, f = split(m, x)
     return _specials(m, x, e + _log1p_times(m, f, LOG2_E))
 
 
-def log10(m: Lanes, x: Vec) -> Vec:
+def log10(m: Lanes[V], x: V) -> V:
     """The logarithm of base 10; -inf at 0, NaN below."""
     e, f = split(m, x)
     high, low = LOG10_2[m.fmt.name]
@@ -89,7 +89,7 @@ def log10(m: Lanes, x: Vec) -> Vec:
     return _specials(m, x, m.fma(e, high, m.fma(e, low, y)))
 
 
-def split(m: Lanes, x: Vec) -> tuple[Vec, Vec]:
+def split(m: Lanes[V], x: V) -> tuple[V, V]:
     """(e, f) of a positive finite x, the exponent e as a float."""
     fmt = m.fmt
     scale = DENORMAL_SCALE[fmt.name]
@@ -100,7 +100,7 @@ def split(m: Lanes, x: Vec) -> tuple[Vec, Vec]:
     return m.select(small, e - float(scale), e), m.real(mantissa) - 1.0
 
 
-def exponent(m: Lanes, word: Vec) -> Vec:
+def exponent(m: Lanes[V], word: V) -> V:
     """The exponent field of the bits `word` (sign bit clear), less the bias, as a float."""
     fmt = m.fmt
     offset = 2.0**fmt.fraction
@@ -108,19 +108,19 @@ def exponent(m: Lanes, word: Vec) -> Vec:
     return m.real(biased) - (offset + fmt.bias)
 
 
-def _log_sum(m: Lanes, e: Vec, f: Vec) -> Vec:
+def _log_sum(m: Lanes[V], e: V, f: V) -> V:
     """e * ln2 + log1p(f) for a reduced f."""
     name = m.fmt.name
     return m.fma(e, LN2_HIGH[name], f + m.fma(e, LN2_LOW[name], _log1p_rest(m, f)))
 
 
-def _log1p_times(m: Lanes, f: Vec, factor: dict[str, tuple[float, float]]) -> Vec:
+def _log1p_times(m: Lanes[V], f: V, factor: dict[str, tuple[float, float]]) -> V:
     """log1p(f) * factor for a reduced f and a factor given in two parts."""
     high, low = factor[m.fmt.name]
     return m.fma(f, high, m.fma(f, low, _log1p_rest(m, f) * high))
 
 
-def _log1p_rest(m: Lanes, f: Vec) -> Vec:
+def _log1p_rest(m: Lanes[V], f: V) -> V:
     """log1p(f) - f for a reduced f."""
     if m.fmt.name == "f32":
         return f * f * m.fma(f, m.horner(f, LOG_F32), -0.5)
@@ -130,7 +130,7 @@ def _log1p_rest(m: Lanes, f: Vec) -> Vec:
     return m.fma(s, m.fma(z, m.horner(z, LOG_F64), half_square), -half_square)
 
 
-def _specials(m: Lanes, x: Vec, y: Vec) -> Vec:
+def _specials(m: Lanes[V], x: V, y: V) -> V:
     """y, with infinity and NaN of x passed on, -inf where x is 0 and NaN where x is negative."""
     y = m.select(x < math.inf, y, x)
     return m.select(x <= 0.0, m.select(x < 0.0, math.nan, -math.inf), y)

@@ -7,7 +7,7 @@ one after another, each time refitting the rest.
 
 from __future__ import annotations
 
-from irgrad.backends.numba_cpu.llvm.vector_math_builder import Lanes, Vec
+from .lanes import Lanes, V
 
 LOG2_E = 1.4426950408889634
 LN2_HIGH = {"f32": 0.6931471824645996, "f64": 0.6931471805599453}
@@ -76,35 +76,43 @@ SINH = {
 SINH_LIMIT = {"f32": 90.0, "f64": 711.0}
 
 
-def exp(m: Lanes, x: Vec) -> Vec:
+def exp(m: Lanes[V], x: V) -> V:
     """e**x."""
     shifted, r = _reduce(m, _clamp(m, x, EXP_RANGE), 2 * m.fmt.bias)
     return scale_wide(m, _expm1_poly(m, r) + 1.0, shifted)
 
 
-def exp_normal(m: Lanes, x: Vec) -> Vec:
+def exp_normal(m: Lanes[V], x: V) -> V:
     """e**x for x so bounded that the result is a normal number."""
     shifted, r = _reduce(m, x, m.fmt.bias)
     power = _power_of_two(m, shifted)
     return m.fma(power, _expm1_poly(m, r), power)
 
 
-def exp2(m: Lanes, x: Vec) -> Vec:
+def exp2(m: Lanes[V], x: V) -> V:
     """2**x."""
     shifted, r = _reduce_exp2(m, x)
     return scale_wide(m, m.fma(r, m.horner(r, EXP2[m.fmt.name]), 1.0), shifted)
 
 
-def exp2_pair(m: Lanes, x: Vec, low: Vec) -> Vec:
-    """2**(x + low) for a low part below the last digit of x."""
+def exp2_pair(m: Lanes[V], x: V, low: V) -> V:
+    """2**(x + low) for a low part below the last digit of x.
+
+    The first two terms of the polynomial and their sum are kept in two floats: what can be
+    represented comes out exact.
+    """
     shifted, high = _reduce_exp2(m, x)
     r = high + low
     lost = low - (r - high)
-    p = m.fma(r, m.horner(r, EXP2[m.fmt.name]), lost * LN2_HIGH[m.fmt.name])
-    return scale_wide(m, p + 1.0, shifted)
+    slope, *rest = EXP2[m.fmt.name]
+    linear = r * slope
+    small = m.fma(lost, slope, m.fma(r, slope, -linear))
+    small = m.fma(r * r, m.horner(r, rest), small)
+    total = linear + 1.0
+    return scale_wide(m, total + (linear - (total - 1.0) + small), shifted)
 
 
-def _reduce_exp2(m: Lanes, x: Vec) -> tuple[Vec, Vec]:
+def _reduce_exp2(m: Lanes[V], x: V) -> tuple[V, V]:
     """(s, r) with x = n + r, |r| <= 1/2; the low bits of s hold n + 2*bias."""
     x = _clamp(m, x, EXP2_RANGE)
     shift = m.fmt.round_shift + 2 * m.fmt.bias
@@ -112,15 +120,19 @@ def _reduce_exp2(m: Lanes, x: Vec) -> tuple[Vec, Vec]:
     return shifted, x - (shifted - shift)
 
 
-def expm1(m: Lanes, x: Vec) -> Vec:
-    """e**x - 1, accurate near 0: 2 * (2**(n-1) * expm1(r) + (2**(n-1) - 1/2))."""
-    shifted, p = expm1_accurate(m, _clamp(m, x, EXPM1_RANGE), 0.0, m.fmt.bias - 1)
+def expm1(m: Lanes[V], x: V) -> V:
+    """e**x - 1, accurate near 0: 2 * (2**(n-1) * expm1(r) + (2**(n-1) - 1/2)).
+
+    expm1(r) has two parts, and the larger joins the difference first: where that is small, the sum
+    is exact.
+    """
+    shifted, high, rest = expm1_parts(m, _clamp(m, x, EXPM1_RANGE), 0.0, m.fmt.bias - 1)
     half = _power_of_two(m, shifted)
-    y = m.fma(half, p, half - 0.5)
+    y = m.fma(half, rest, m.fma(half, high, half - 0.5))
     return m.select(m.abs(x) < EXPM1_TINY[m.fmt.name], x, y + y)
 
 
-def sigmoid(m: Lanes, x: Vec) -> Vec:
+def sigmoid(m: Lanes[V], x: V) -> V:
     """c / (c + c * e**-x) with a power of two c so small that the divisor stays finite.
 
     With c * e**-x = power * (1 + p) the divisor is (c + power) + power * p, where what the first
@@ -134,12 +146,12 @@ def sigmoid(m: Lanes, x: Vec) -> Vec:
     return c / (m.fma(power, _expm1_poly(m, r), lost) + total)
 
 
-def tanh(m: Lanes, x: Vec) -> Vec:
+def tanh(m: Lanes[V], x: V) -> V:
     """tanh(n*ln2/2 + r) by the addition theorem, and the sign of x.
 
-    With t = tanh(r) and z = 2**-n it is (1-z + (1+z)*t) / (1+z + (1-z)*t). For large n that is
-    near 1-2z, so the quotient only makes the difference from it:
-    1-2z + z * (2z + (4-2z)*t) / (1+z + (1-z)*t). For n = 0 both sums become t itself.
+    With t = tanh(r) and z = 2**-n it is ((1-z) + (1+z)*t) / ((1+z) + (1-z)*t), which is near
+    (1-z)**2: the quotient only makes the difference from it,
+    (1-z)**2 + z * (z*(1-z) + (4-3z+z**2)*t) / ((1+z) + (1-z)*t). For n = 0 this is t itself.
     """
     name = m.fmt.name
     y = m.minimum(TANH_LIMIT[name], m.abs(x))
@@ -154,14 +166,14 @@ def tanh(m: Lanes, x: Vec) -> Vec:
         low = minus_n * (0.5 * LN2_LOW[name])
         t = r + m.fma(r * s, m.horner(s, TANH[name]), low)
     z = _power_of_two(m, shifted)
-    twice = z + z
-    numerator = m.fma(4.0 - twice, t, m.select(twice < 2.0, twice, 0.0))
-    divisor = m.fma(1.0 - z, t, 1.0 + z)
-    y = m.fma(z, numerator / divisor, m.maximum(0.0, 1.0 - twice))
+    rest = 1.0 - z
+    numerator = m.fma(m.fma(z, z - 3.0, 4.0), t, z * rest)
+    divisor = m.fma(rest, t, 1.0 + z)
+    y = m.fma(rest, rest, z * (numerator / divisor))
     return m.flip_sign(y, m.sign(x))
 
 
-def sinh(m: Lanes, x: Vec) -> Vec:
+def sinh(m: Lanes[V], x: V) -> V:
     """e**|x|/2 - e**-|x|/2 above 1, a polynomial below; the sign of x."""
     magnitude = m.abs(x)
     a = _half_exp(m, magnitude)
@@ -170,26 +182,26 @@ def sinh(m: Lanes, x: Vec) -> Vec:
     return m.flip_sign(m.select(magnitude < 1.0, small, a - 0.25 / a), m.sign(x))
 
 
-def cosh(m: Lanes, x: Vec) -> Vec:
+def cosh(m: Lanes[V], x: V) -> V:
     """e**|x|/2 + e**-|x|/2."""
     a = _half_exp(m, m.abs(x))
     return a + 0.25 / a
 
 
-def _half_exp(m: Lanes, magnitude: Vec) -> Vec:
+def _half_exp(m: Lanes[V], magnitude: V) -> V:
     """e**x / 2 for x >= 0, infinite only where it overflows itself."""
     x = m.minimum(SINH_LIMIT[m.fmt.name], magnitude)
     shifted, r = _reduce(m, x, 2 * m.fmt.bias - 1)
     return scale_wide(m, _expm1_poly(m, r) + 1.0, shifted)
 
 
-def _clamp(m: Lanes, x: Vec, bounds: dict[str, tuple[float, float]]) -> Vec:
+def _clamp(m: Lanes[V], x: V, bounds: dict[str, tuple[float, float]]) -> V:
     """x held between the format's bounds; NaN stays."""
     low, high = bounds[m.fmt.name]
     return m.minimum(high, m.maximum(low, x))
 
 
-def _reduce(m: Lanes, x: Vec, bias: int) -> tuple[Vec, Vec]:
+def _reduce(m: Lanes[V], x: V, bias: int) -> tuple[V, V]:
     """(s, r) with x = n*ln2 + r; the low bits of s hold n + bias."""
     shift = m.fmt.round_shift + bias
     shifted = m.fma(x, LOG2_E, shift)
@@ -198,8 +210,8 @@ def _reduce(m: Lanes, x: Vec, bias: int) -> tuple[Vec, Vec]:
     return shifted, m.fma(n, -LN2_LOW[m.fmt.name], r)
 
 
-def expm1_accurate(m: Lanes, x: Vec, low: Vec | float, bias: int) -> tuple[Vec, Vec]:
-    """(s, p) with e**(x + low) = 2**n * (1 + p); the low bits of s hold n + bias.
+def expm1_parts(m: Lanes[V], x: V, low: V | float, bias: int) -> tuple[V, V, V]:
+    """(s, p, q) with e**(x + low) = 2**n * (1 + p + q), |q| < |p|; the low bits of s hold n + bias.
 
     x - n*ln2_high is exact; the small parts join the small terms of the polynomial.
     """
@@ -211,21 +223,21 @@ def expm1_accurate(m: Lanes, x: Vec, low: Vec | float, bias: int) -> tuple[Vec, 
     low = m.fma(n, -LN2_LOW[name], low)
     r = high + low
     s = r * r
-    return shifted, high + m.fma(s, m.even_odd(r, s, EXPM1[name]), low)
+    return shifted, high, m.fma(s, m.even_odd(r, s, EXPM1[name]), low)
 
 
-def _expm1_poly(m: Lanes, r: Vec) -> Vec:
+def _expm1_poly(m: Lanes[V], r: V) -> V:
     """expm1(r) on the reduced range."""
     s = r * r
     return m.fma(s, m.even_odd(r, s, EXPM1[m.fmt.name]), r)
 
 
-def _power_of_two(m: Lanes, shifted: Vec) -> Vec:
+def _power_of_two(m: Lanes[V], shifted: V) -> V:
     """2**n from an s of `_reduce` with the format's bias, n a normal exponent."""
     return m.real(m.bits(shifted) << m.fmt.fraction)
 
 
-def scale_wide(m: Lanes, p: Vec, shifted: Vec) -> Vec:
+def scale_wide(m: Lanes[V], p: V, shifted: V) -> V:
     """p * 2**n from an s whose low bits hold n + 2*bias.
 
     Two factors of half the exponent each: the first product is exact, so results overflow and

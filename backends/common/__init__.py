@@ -1,0 +1,1 @@
+"""What the emitters share: formulas of mathematical functions, and scalars as Python source."""

@@ -1,0 +1,1 @@
+"""The mathematical functions as formulas over an abstract vector of floats."""

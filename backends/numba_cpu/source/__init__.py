@@ -1,0 +1,1 @@
+"""The second form of a compiled unit: readable Python source that Numba compiles."""

@@ -1,0 +1,180 @@
+"""A program as one flat module of Python, and one kernel as a file that runs by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from irgrad.backends.common.formula_source import function_text
+from irgrad.backends.common.formulas.table import FUNCTIONS
+from irgrad.backends.common.scalar_source import type_name
+from irgrad.ir.types import DTYPES
+from irgrad.kernel.ir import Kernel
+from irgrad.kernel.program import Call, Program, Slot
+
+from .names import free_names, identifier, import_lines
+from .printer import FAILURES, KernelSource, kernel_source
+
+ENTRY = "entry"
+ARENA = "arena"
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramText:
+    """The module of a program: its text, and the kernels in it, each once."""
+
+    text: str
+    kernels: tuple[KernelSource, ...]
+
+
+def program_text(program: Program) -> ProgramText:
+    """The module of a program: helpers, functions of the mathematics, kernels, and the entry.
+
+    `entry(inputs..., outputs..., failures, arena)` takes flat arrays: a record of failed checks of
+    3 int64, zeroed, and `arena_bytes` bytes. It gives 1 where a check has failed, else 0; where it
+    is one of the guards, no later kernel has run.
+    """
+    kernels, numbers = _unique_kernels(program)
+    functions = [f"@inner\n{text}" for text in _math_functions(k.text for k in kernels)]
+    functions += [f'@njit(error_model="numpy", nogil=True)\n{k.text}' for k in kernels]
+    entry = _entry_text(program, [kernels[numbers[call.kernel]] for call in program.calls])
+    return ProgramText(_module([*functions, entry]), tuple(kernels))
+
+
+def standalone_text(kernel: Kernel) -> str:
+    """A file with one kernel that runs it on random arrays and prints what it wrote."""
+    source = kernel_source(kernel, identifier(kernel.name))
+    functions = [*_math_functions([source.text]), source.text]
+    decorated = [f'@njit(error_model="numpy")\n{text}' for text in functions]
+    return _module([*decorated, _main_text(kernel, source)])
+
+
+def _module(parts: Sequence[str]) -> str:
+    """Parts of a module below the imports that they need."""
+    body = "\n\n\n".join(parts) + "\n"
+    names = free_names(body)
+    plain = ["import numpy as np"] if "np" in names else []
+    plain += ["from numba import njit"] if "njit" in names else []
+    groups = [group for group in (plain, import_lines(names)) if group]
+    head = "\n\n".join("\n".join(group) for group in groups)
+    main = '\n\nif __name__ == "__main__":\n    main()\n' if "def main(" in body else ""
+    return f"{head}\n\n\n{body}{main}"
+
+
+# -- functions of the mathematics ------------------------------------------------------------------
+
+
+def _math_functions(texts: Iterable[str]) -> list[str]:
+    """The functions that some texts call, each once."""
+    found: dict[str, str] = {}
+    for text in texts:
+        for name in sorted(free_names(text)):
+            base, _, scalar = name.rpartition("_")
+            if name not in found and base in FUNCTIONS and scalar in ("f32", "f64"):
+                found[name] = function_text(base, scalar).strip()
+    return list(found.values())
+
+
+# -- kernels and the entry -------------------------------------------------------------------------
+
+
+def _unique_kernels(program: Program) -> tuple[list[KernelSource], list[int]]:
+    """Kernels of equal meaning once; and the position of each of the program's kernels."""
+    found: dict[object, int] = {}
+    sources: list[KernelSource] = []
+    numbers: list[int] = []
+    taken: set[str] = set()
+    for kernel in program.kernels:
+        key = (tuple((b.name, b.dtype) for b in kernel.buffers), kernel.body)
+        if key not in found:
+            name = identifier(kernel.name)
+            if name in taken:
+                name = f"{name}_{len(sources)}"
+            taken.add(name)
+            found[key] = len(sources)
+            sources.append(kernel_source(kernel, name))
+        numbers.append(found[key])
+    return sources, numbers
+
+
+def _entry_text(program: Program, kernels: Sequence[KernelSource]) -> str:
+    """The entry of a program; kernels: the one of each call."""
+    inputs = [f"input_{i}" for i in range(len(program.inputs))]
+    outputs = [f"output_{i}" for i in range(len(program.outputs))]
+    lines = [
+        '@njit(error_model="numpy")',
+        f"def {ENTRY}({', '.join([*inputs, *outputs, FAILURES, ARENA])}):",
+        '    """Run the kernels in order; 1 where a check failed, else 0."""',
+    ]
+    views: dict[tuple[int, str, int], str] = {}
+    for position, (call, kernel) in enumerate(zip(program.calls, kernels, strict=True)):
+        lines += _call_lines(program, call, kernel, views)
+        if position + 1 == program.guard_calls:
+            lines += [f"    if {FAILURES}[0] != 0:", "        return 1"]
+    return "\n".join([*lines, f"    return {FAILURES}[0]"])
+
+
+def _call_lines(
+    program: Program, call: Call, kernel: KernelSource, views: dict[tuple[int, str, int], str]
+) -> list[str]:
+    """A call, below the views of the arena that it is the first to use."""
+    lines: list[str] = []
+    arguments: list[str] = []
+    for slot, buffer in zip(call.slots, program.kernels[call.kernel].buffers, strict=True):
+        if slot.kind != "arena":
+            arguments.append(f"{slot.kind}_{slot.number}")
+            continue
+        key = (slot.number, buffer.dtype, buffer.size)
+        if key not in views:
+            views[key] = f"view_{len(views)}"
+            lines.append(f"    {views[key]} = {_view(slot, buffer.dtype, buffer.size)}")
+        arguments.append(views[key])
+    if kernel.checks:
+        arguments.append(FAILURES)
+    return [*lines, f"    {kernel.name}({', '.join(arguments)})"]
+
+
+def _view(slot: Slot, dtype: str, size: int) -> str:
+    stop = slot.number + size * DTYPES[dtype].itemsize
+    return f"{ARENA}[{slot.number}:{stop}].view({type_name(dtype)})"
+
+
+# -- one kernel alone ------------------------------------------------------------------------------
+
+
+def _main_text(kernel: Kernel, source: KernelSource) -> str:
+    """The function `main` of a file with one kernel."""
+    lines = [
+        "def main() -> None:",
+        '    """Run the kernel on random arrays and print what it wrote."""',
+        "    random = np.random.default_rng(0)",
+    ]
+    written: list[str] = []
+    for name, buffer in zip(source.parameters, kernel.buffers):
+        if buffer.access in ("read", "update"):
+            lines.append(f"    {name} = {_random_array(buffer.dtype, buffer.size)}")
+        else:
+            lines.append(f"    {name} = np.zeros({buffer.size}, {type_name(buffer.dtype)})")
+        if buffer.access in ("write", "update"):
+            written.append(name)
+    if source.checks:
+        lines.append(f"    {FAILURES} = np.zeros(3, i64)")
+    lines += [
+        '    with np.errstate(all="ignore"):',
+        f"        {source.name}({', '.join(source.parameters)})",
+    ]
+    for name in written:
+        lines.append(f'    print("{name}", {name}.dtype, {name}.size, "elements:", {name}[:6])')
+    if source.checks:
+        lines.append(f'    print("failed check and position:", {FAILURES}[1:] if {FAILURES}[0] '
+                     'else "none")')  # fmt: skip
+    return "\n".join(lines)
+
+
+def _random_array(dtype: str, size: int) -> str:
+    kind = type_name(dtype)
+    if DTYPES[dtype].is_float:
+        return f"random.uniform(0.5, 2.0, {size}).astype({kind})"
+    if dtype == "bool":
+        return f"random.integers(0, 2, {size}).astype({kind})"
+    return f"random.integers(1, 5, {size}).astype({kind})"

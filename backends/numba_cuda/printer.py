@@ -1,0 +1,141 @@
+"""The source of a kernel for CUDA: one Python function over raw pointers.
+
+The same text serves the block emulator, with `yield` where threads meet (a barrier, a shuffle) and
+the special registers given as the first parameter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from irgrad.backends.common.formula_source import FUNCTIONS, function_text
+from irgrad.backends.numba_cuda.block_printer import BlockPrinter, memory_dtype
+from irgrad.backends.numba_cuda.lines import MEETING
+from irgrad.backends.numba_cuda.schedule import Schedule, nest, schedule
+from irgrad.ir.location import describe
+from irgrad.kernel.ir import Kernel, Statement
+
+HELPERS = frozenset(
+    [
+        "bits_f32", "bits_f64", "boolean", "ceil", "f32", "f64", "fabs", "floor", "fma", "i16",
+        "i32", "i64", "i8", "inf", "maximum", "minimum", "nan", "pi_2_remainder_f32",
+        "pi_2_remainder_f64", "real_f32", "real_f64", "round", "select", "sign", "sqrt", "trunc",
+        "u16", "u32", "u64", "u8",
+    ]
+)  # fmt: skip
+MEETINGS = frozenset({"syncthreads", "shuffle_down"})
+CUDA_MODULE = "irgrad.backends.numba_cuda.functions"
+PLAIN_MODULE = "irgrad.backends.numba_cpu.source.functions"
+EMULATOR_MODULE = "irgrad.backends.numba_cuda.emulator"
+
+
+@dataclass(frozen=True, slots=True)
+class CudaSource:
+    """A kernel as source.
+
+    text: a module with one function `name` over pointers. emulated: the same for `emulator.run`.
+    parameters: (name, dtype) of its pointers, in order: the buffers of the kernel that are not
+    local, truth values as bytes. schedule: how it has to be launched.
+    """
+
+    name: str
+    text: str
+    emulated: str
+    parameters: tuple[tuple[str, str], ...]
+    schedule: Schedule
+
+
+def cuda_source(kernel: Kernel) -> CudaSource:
+    """The source of a kernel; LoweringError for what CUDA kernels do not cover."""
+    plan = schedule(kernel)
+    printer = BlockPrinter(kernel, plan.threads)
+    if plan.kind == "elementwise":
+        for loop in kernel.body:
+            _grid_stride(printer, loop, plan.threads)
+    elif plan.kind == "rows":
+        for loop in kernel.body:
+            _rows(printer, loop)
+    else:
+        printer.block(kernel.body)
+    parameters = tuple(
+        (b.name, memory_dtype(b.dtype)) for b in kernel.buffers if b.access != "local"
+    )
+    body = [*_shared(kernel, printer.shared), *printer.lines] or ["pass"]
+    names = [name for name, _ in parameters]
+    functions = sorted(f for f in printer.used if "_" in f and _formula(f))
+    heading = _docstring(kernel, plan)
+
+    def module(emulated: bool) -> str:
+        texts = [function_text(*f.rsplit("_", 1)) for f in functions]
+        if not emulated:
+            texts = [f"@device\n{text}" for text in texts]
+        signature = ", ".join(["cuda", *names] if emulated else names)
+        lines = [line.replace(MEETING, "yield " if emulated else "") for line in body]
+        function = "\n".join([f"def {kernel.name}({signature}):", *_indented([*heading, *lines])])
+        code = "\n\n\n".join([*(text.strip() for text in texts), function])
+        return "\n".join([*_imports(code, emulated), "", "", code, ""])
+
+    return CudaSource(kernel.name, module(False), module(True), parameters, plan)
+
+
+def _formula(name: str) -> bool:
+    function, _, scalar = name.rpartition("_")
+    return scalar in ("f32", "f64") and function in FUNCTIONS
+
+
+def _grid_stride(printer: BlockPrinter, loop: Statement, threads: int) -> None:
+    indices, extents, body = nest(loop)
+    start = f"cuda.blockIdx.x * {threads} + cuda.threadIdx.x"
+    with printer.points(indices, extents, start, f"cuda.gridDim.x * {threads}"):
+        printer.thread(body)
+
+
+def _rows(printer: BlockPrinter, loop: Statement) -> None:
+    indices, extents, body = nest(loop)
+    with printer.points(indices, extents, "cuda.blockIdx.x", "cuda.gridDim.x"):
+        printer.block(body)
+        printer.meet_if_touched()
+
+
+def _shared(kernel: Kernel, lanes: Mapping[str, tuple[str, int]]) -> list[str]:
+    """The arrays in shared memory: the kernel's scratch and a slot for each thread of a lane."""
+    lines = [
+        f"{b.name} = cuda.shared.array({max(b.size, 1)}, {memory_dtype(b.dtype)})"
+        for b in kernel.buffers
+        if b.access == "local"
+    ]
+    for name, (dtype, count) in lanes.items():
+        lines.append(f"{name} = cuda.shared.array({count}, {memory_dtype(dtype)})")
+    return lines
+
+
+def _docstring(kernel: Kernel, plan: Schedule) -> list[str]:
+    how = {
+        "elementwise": f"A grid-stride loop over blocks of {plan.threads} threads.",
+        "rows": f"One block of {plan.threads} threads a row.",
+        "block": f"One block of {plan.threads} threads.",
+    }[plan.kind]
+    lines = [describe(location) for location in kernel.origin]
+    if not lines:
+        return [f'"""{how}"""']
+    return [f'"""{how}', "", *(line.replace("\\", "/") for line in lines), '"""']
+
+
+def _imports(code: str, emulated: bool) -> list[str]:
+    words = set(re.findall(r"\b[a-z]\w*\b", code))
+    helpers, meetings = words & HELPERS, words & MEETINGS
+    if not emulated:
+        names = sorted(helpers | meetings | words & {"device"})
+        return ["from numba import cuda", "", *_import(CUDA_MODULE, names)]
+    return [*_import(PLAIN_MODULE, sorted(helpers)), *_import(EMULATOR_MODULE, sorted(meetings))]
+
+
+def _import(module: str, names: list[str]) -> list[str]:
+    return [f"from {module} import {', '.join(names)}"] if names else []
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"    {line}" if line else "" for line in lines]
+

@@ -1,0 +1,1 @@
+"""Measured errors of the mathematical functions, in units of the last place."""
