@@ -17,7 +17,7 @@ import irgrad.differentiation
 from irgrad.interpret import interpret
 from irgrad.ir import Graph
 
-MAX_COMPILES = 400
+MAX_COMPILES = 560
 INTERPRETED = frozenset({"autodiff", "batching", "numpy"})
 COMPILES = pytest.StashKey[int]()
 

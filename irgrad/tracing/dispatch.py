@@ -36,7 +36,10 @@ _REFUSALS: tuple[tuple[tuple[type[Exception], ...], type[IrgradError]], ...] = (
     ((TypeError, AttributeError, OverflowError, ZeroDivisionError, NotImplementedError),
      ArgumentError),
 )
-_REFUSED: tuple[type[Exception], ...] = (IrgradError, *(kind for kinds, _ in _REFUSALS for kind in kinds))
+_REFUSED: tuple[type[Exception], ...] = (
+    IrgradError,
+    *(kind for kinds, _ in _REFUSALS for kind in kinds),
+)
 _MAX_REASON = 240  # characters that are quoted of another library's message
 
 
