@@ -21,8 +21,9 @@ BITWISE: Mapping[str, str] = MappingProxyType({"and": "&", "or": "|", "xor": "^"
 COMPARISONS: Mapping[str, str] = MappingProxyType(
     {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 )
-BOOLEAN_ARITHMETIC: Mapping[str, str] = MappingProxyType({"add": "|", "mul": "&"})
-BOOLEAN_EXTREMA: Mapping[str, str] = MappingProxyType({"maximum": "|", "minimum": "&"})
+BOOLEAN: Mapping[str, str] = MappingProxyType(
+    {"add": "|", "mul": "&", "maximum": "|", "minimum": "&"}
+)
 ROUNDING = frozenset({"floor", "ceil", "round", "trunc", "sqrt"})
 HELPERS = frozenset({"maximum", "minimum", "sign", "floor_divide", "remainder", "select"})
 MATH_NAMES: Mapping[str, str] = MappingProxyType({"power": "pow"})
@@ -87,8 +88,8 @@ def _operator(let: Let, source: str) -> str | None:
     op, operands, kind = let.op, let.operands, DTYPES[source].kind
     if op in COMPARISONS:
         return f"{operands[0]} {COMPARISONS[op]} {operands[1]}"
-    if kind == "b" and op in (BOOLEAN_ARITHMETIC | BOOLEAN_EXTREMA):
-        return f"{operands[0]} {(BOOLEAN_ARITHMETIC | BOOLEAN_EXTREMA)[op]} {operands[1]}"
+    if kind == "b" and op in BOOLEAN:
+        return f"{operands[0]} {BOOLEAN[op]} {operands[1]}"
     if op in BITWISE:
         return _wrapped(f"{operands[0]} {BITWISE[op]} {operands[1]}", source)
     if op == "not":

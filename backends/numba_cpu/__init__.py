@@ -62,7 +62,7 @@ def load_source(program: Program) -> tuple[SourceCode, bool]:
     """
     from numba import config
 
-    if config.DISABLE_JIT:
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
         return compile_source(program), True
     return _kept(_Key(program, "numba"), lambda: compile_source(program))
 

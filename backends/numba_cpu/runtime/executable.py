@@ -59,7 +59,7 @@ class Executable:
         self.seconds = dict(code.seconds) if fresh else {}
         self._program = program
         self._code = code
-        self._pool = FramePool(code.arena_bytes)
+        self._pool = FramePool(code.arena_bytes, Frame)
         self._plan = call_plan(program, graph)
         self._entry = ctypes.CFUNCTYPE(ctypes.c_int32, *(ctypes.c_void_p,) * 4)(code.address)
         native = layout_is_known() if through_door is None else through_door

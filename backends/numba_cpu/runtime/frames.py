@@ -71,11 +71,11 @@ class FramePool(Generic[F]):
     `free` is taken from and added to by `pop` and `append` alone, which are atomic.
     """
 
-    def __init__(self, arena_bytes: int, make: Callable[[int], F] = Frame) -> None:
+    def __init__(self, arena_bytes: int, make: Callable[[int], F]) -> None:
         self.arena_bytes = arena_bytes
         self.limit = max(1, min(POOL_FRAMES, POOL_BYTES // (arena_bytes + FRAME_HEADER)))
         self.free: list[F] = []
-        self._make = make
+        self._make: Callable[[int], F] = make
 
     def take(self) -> F:
         """A free frame, or a new one."""

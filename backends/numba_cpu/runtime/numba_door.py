@@ -31,7 +31,7 @@ def numba_function(plan: CallPlan, code: Code | SourceCode, call: Call) -> Funct
     call: runs the code from Python, for processes in which Numba compiles nothing.
     Raises ArgumentError for a captured array that has to be copied at each call.
     """
-    if config.DISABLE_JIT:
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
         return _plain_function(plan, call)
     return _native_function(plan, code) if isinstance(code, Code) else _source_function(plan, code)
 

@@ -57,7 +57,7 @@ def admission(one: Input, label: str) -> tuple[Function, Function]:
     @overload(view, strict=False)
     def view_type(x: types.Type) -> Function:
         if isinstance(x, types.Array):
-            return lambda x: flat(x)
+            return lambda x: flat(x)  # type: ignore[call-arg]
         scalar = one.dtype.type
         return lambda x: np.full(1, scalar(x))
 

@@ -102,4 +102,5 @@ def _flat(array: np.ndarray) -> np.ndarray:
     if flat.flags.writeable:
         return flat
     memory = (ctypes.c_uint8 * flat.nbytes).from_address(flat.__array_interface__["data"][0])
-    return np.frombuffer(memory, flat.dtype) if flat.size else np.empty(0, flat.dtype)
+    dtype: np.dtype = flat.dtype
+    return np.frombuffer(memoryview(memory), dtype) if flat.size else np.empty(0, dtype)

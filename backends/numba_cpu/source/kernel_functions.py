@@ -20,14 +20,15 @@ from irgrad.backends.numba_cpu.source.functions import maximum, minimum
 
 Scalar = Any
 Function = Callable[..., Any]
-_RULES = {"error_model": "numpy"}
+_RULES: Any = {"error_model": "numpy"}
 _jitable = register_jitable(**_RULES)
 
 
 def inner(function: Function) -> Function:
     """As `@njit(error_model="numpy")`, for a function that jitted code alone calls: without the
     wrappers that make it callable from Python."""
-    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_RULES)(function)
+    options: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, **_RULES}
+    return njit(**options)(function)
 
 
 # -- division --------------------------------------------------------------------------------------
@@ -35,12 +36,12 @@ def inner(function: Function) -> Function:
 
 def floor_divide(a: Scalar, b: Scalar) -> Scalar:
     """floor(a / b); of integers 0 for a divisor of 0, of floats a / b."""
-    return _division(type(a))[0](a, b)
+    return _division(a.dtype)[0](a, b)
 
 
 def remainder(a: Scalar, b: Scalar) -> Scalar:
     """a - b * floor(a / b); for a divisor of 0 it is 0 of integers and NaN of floats."""
-    return _division(type(a))[1](a, b)
+    return _division(a.dtype)[1](a, b)
 
 
 def _same_number_types(a: Any, b: Any) -> bool:
@@ -49,22 +50,19 @@ def _same_number_types(a: Any, b: Any) -> bool:
 
 @overload(floor_divide, jit_options=_RULES, strict=False)
 def _floor_divide_of_types(a: Any, b: Any) -> Function | None:
-    return _division(as_dtype(a).type)[0] if _same_number_types(a, b) else None
+    return _division(as_dtype(a))[0] if _same_number_types(a, b) else None
 
 
 @overload(remainder, jit_options=_RULES, strict=False)
 def _remainder_of_types(a: Any, b: Any) -> Function | None:
-    return _division(as_dtype(a).type)[1] if _same_number_types(a, b) else None
+    return _division(as_dtype(a))[1] if _same_number_types(a, b) else None
 
 
 @cache
-def _division(scalar: type[np.generic]) -> tuple[Function, Function]:
-    """(floor_divide, remainder) of a NumPy scalar type."""
-    if issubclass(scalar, np.floating):
-        return _float_division(scalar)
-    return _signed_division(scalar) if issubclass(scalar, np.signedinteger) else (
-        _unsigned_division(scalar)
-    )
+def _division(dtype: np.dtype) -> tuple[Function, Function]:
+    """(floor_divide, remainder) of a dtype."""
+    makers = {"f": _float_division, "i": _signed_division, "u": _unsigned_division}
+    return makers[dtype.kind](dtype.type)
 
 
 def _signed_division(scalar: Any) -> tuple[Function, Function]:
@@ -131,16 +129,18 @@ def _float_division(scalar: Any) -> tuple[Function, Function]:
 
 def integer_power(x: Scalar, y: Scalar) -> Scalar:
     """x ** y, wrapped around; a negative exponent gives 1/x truncated: 1 and -1 by parity, or 0."""
-    return _power(type(x))(x, y)
+    return _power(x.dtype)(x, y)
 
 
 @overload(integer_power, jit_options=_RULES, strict=False)
 def _integer_power_of_types(x: Any, y: Any) -> Function | None:
-    return _power(as_dtype(x).type) if _same_number_types(x, y) else None
+    return _power(as_dtype(x)) if _same_number_types(x, y) else None
 
 
 @cache
-def _power(scalar: Any) -> Function:
+def _power(dtype: np.dtype) -> Function:
+    scalar: Any = dtype.type
+
     @_jitable
     def power(x: Scalar, y: Scalar) -> Scalar:
         one, zero = scalar(1), scalar(0)
@@ -161,16 +161,18 @@ def _power(scalar: Any) -> Function:
 
 def integer_abs(x: Scalar) -> Scalar:
     """|x|, the smallest integer wrapped around to itself."""
-    return _absolute(type(x))(x)
+    return _absolute(x.dtype)(x)
 
 
 @overload(integer_abs, jit_options=_RULES, strict=False)
 def _integer_abs_of_types(x: Any) -> Function:
-    return _absolute(as_dtype(x).type)
+    return _absolute(as_dtype(x))
 
 
 @cache
-def _absolute(scalar: Any) -> Function:
+def _absolute(dtype: np.dtype) -> Function:
+    scalar: Any = dtype.type
+
     @_jitable
     def absolute(x: Scalar) -> Scalar:
         return scalar(-x) if x < scalar(0) else x

@@ -84,13 +84,19 @@ def select(
     return builder.select(condition, a, b)
 
 
+def _has_negatives(kind: types.Type) -> bool:
+    if not isinstance(kind, types.Integer):
+        return isinstance(kind, types.Float)
+    return kind.signed  # type: ignore[attr-defined]
+
+
 def compare(
     builder: ir.IRBuilder, kind: types.Type, relation: str, a: ir.Value, b: ir.Value
 ) -> ir.Value:
     """A comparison of two numbers of one type, false where a float is NaN."""
     if isinstance(kind, types.Float):
         return builder.fcmp_ordered(relation, a, b)
-    method = builder.icmp_signed if kind.signed else builder.icmp_unsigned
+    method = builder.icmp_signed if _has_negatives(kind) else builder.icmp_unsigned
     return method(relation, a, b)
 
 
@@ -111,7 +117,7 @@ def sign(builder: ir.IRBuilder, kind: types.Type, x: ir.Value) -> ir.Value:
     """-1, 0 or 1 by the sign of x; NaN passes."""
     zero, one = ir.Constant(x.type, 0), ir.Constant(x.type, 1)
     result = builder.select(compare(builder, kind, ">", x, zero), one, zero)
-    if isinstance(kind, types.Float) or kind.signed:
+    if _has_negatives(kind):
         negative = compare(builder, kind, "<", x, zero)
         result = builder.select(negative, ir.Constant(x.type, -1), result)
     if isinstance(kind, types.Float):
