@@ -23,10 +23,11 @@ from .ops.build import Expr
 from .ops.movement import transpose
 from .ops.record import Batched
 from .ops.registry import builder
-from .subgraph import TracedFunction, fail, leaf_type, trace_function
+from .runtime.signatures import at_positions
+from .subgraph import TracedFunction, at_call, fail, leaf_type, trace_function
 from .tracing.locations import ends_at_call, user_locations
 from .tracing.trace import require_function
-from .tracing.trees import flatten_object, unflatten_object
+from .tracing.trees import flatten_object, too_deep, tree_text, unflatten_object
 
 Function = Callable[..., Any]
 
@@ -37,9 +38,10 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Jitted:
 
     in_axes: which axis of the arguments counts the elements: an int (negative from the end), None
     for an argument that all elements share, or a tuple with an entry for each positional argument,
-    where an entry may be a tree of ints and None that begins the argument's tree. Arguments given
-    by name are mapped along axis 0. out_axes: where that axis goes in the results, in the same way
-    as a tree that begins the tree of the result; None for a result that is equal for all elements.
+    where an entry may be a tree of ints and None that begins the argument's tree. An argument given
+    by name counts at its position; those that have none are mapped along axis 0. out_axes: where
+    that axis goes in the results, in the same way as a tree that begins the tree of the result;
+    None for a result that is equal for all elements.
 
     What does not depend on a mapped argument is computed once; a loop is never made, and the graph
     does not grow with the batch. Checks see the whole batch. Functions with own derivatives keep
@@ -60,6 +62,7 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Jitted:
 
     @like_function(f)
     def mapped(*args: Any, **kwargs: Any) -> Any:
+        args, kwargs = at_call(at_positions, f, args, kwargs)
         leaves, tree = flatten_object((args, kwargs))
         slots = _slots(tree, leaves, _argument_axes(in_axes, args, kwargs))
         size = _batch_size(slots)
@@ -88,7 +91,11 @@ class _Slot(NamedTuple):
 
 
 def _check_axes(what: str, axes: Any) -> None:
-    for axis in optree.tree_leaves(axes, none_is_leaf=True):
+    try:
+        leaves = optree.tree_leaves(axes, none_is_leaf=True)
+    except RecursionError:
+        raise too_deep() from None
+    for axis in leaves:
         if axis is not None and (not isinstance(axis, int) or isinstance(axis, bool)):
             raise ArgumentError(f"vmap: expected {what} of ints and None, got {brief(axis)}")
 
@@ -113,15 +120,18 @@ def _argument_axes(
 
 def _spread(what: str, prefix: Any, value: Any) -> list[int | None]:
     """An axis for each leaf of a value, from a tree of axes that begins the value's tree."""
+    leaves, whole = flatten_object(value)
     axes, tree = optree.tree_flatten(prefix, none_is_leaf=True)
     try:
-        parts = tree.flatten_up_to(value)
+        parts = tree.flatten_up_to(unflatten_object(whole, range(len(leaves))))
     except (ValueError, TypeError):
-        other = flatten_object(value)[1]
         fail(ArgumentError(
-            f"vmap: expected {what} as a tree that begins {other}, got {brief(prefix, 60)}"
+            f"vmap: expected {what} as a tree that begins {tree_text(whole)}, got "
+            f"{brief(prefix, 60)}"
         ))
-    return [axis for axis, part in zip(axes, parts) for _ in flatten_object(part)[0]]
+    # Dicts of both trees may list their keys in another order.
+    pairs = [(place, axis) for axis, part in zip(axes, parts) for place in flatten_object(part)[0]]
+    return [axis for _, axis in sorted(pairs, key=lambda pair: pair[0])]
 
 
 def _slots(
@@ -142,7 +152,7 @@ def _slots(
 def _leaf_name(path: tuple[Any, ...]) -> str:
     """What to call a leaf of (args, kwargs)."""
     _, first, *rest = path
-    entries = "".join(f"[{entry!r}]" for entry in rest)
+    entries = "".join(f"[{brief(entry)}]" for entry in rest)
     return f"argument {first!r}{entries}"
 
 
@@ -214,7 +224,7 @@ def _placed(
 
 def _output_name(traced: TracedFunction, position: int) -> str:
     path = traced.outputs.paths()[position]
-    return "the result" + "".join(f"[{entry!r}]" for entry in path)
+    return "the result" + "".join(f"[{brief(entry)}]" for entry in path)
 
 
 def _moved(x: Expr, source: int, target: int) -> Expr:

@@ -7,41 +7,33 @@ computed once, and the graph does not grow with the number of directions.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
+import optree
 
 from .autodiff import jvp_graph, split_graph, transpose_graph, vjp_graph
 from .autodiff.batch import batch_in_place
-from .differentiation import (
-    ActivePart,
-    active_parts,
-    call_graph,
-    grad,
-    like_function,
-    read_argnums,
-)
-from .errors import ArgumentError, DifferentiationError, TraceError, brief
-from .ir.dims import Size, lower_bound
+from .autodiff.gradient import SplitGraph
+from .differentiation import active_parts, call_graph, grad, like_function, read_argnums
+from .errors import ArgumentError, TraceError, brief
+from .ir.dims import Size, evaluate
 from .ir.graph import Graph, Value
-from .ir.types import I64, DType, TensorType
+from .ir.types import I64, TensorType
+from .jacobian_layout import Layout, Mode, Name, Types, cut_array, cut_expr, make_layout
 from .jitted import Jitted, Plan
 from .ops.batching import with_batch
 from .ops.build import Builder, Expr
-from .ops.movement import iota, reshape, slice_axes, transpose
+from .ops.movement import iota, reshape
 from .ops.record import Batched
 from .ops.registry import builder
-from .ops.structured import has_tangent
-from .subgraph import TracedFunction, at_call, fail, trace_function
+from .runtime.signatures import at_positions
+from .subgraph import TracedFunction, at_call, fail, leaf_type, trace_function
 from .tracing.locations import ends_at_call, user_locations
 from .tracing.trace import find_trace, require_function
-from .tracing.trees import unflatten_object
+from .tracing.trees import flatten_object, unflatten_object
 
 Function = Callable[..., Any]
-Name = Literal["jacobian", "hessian"]
-Mode = Literal["forward", "reverse"]
-Types = Sequence[TensorType]
 
 
 @ends_at_call
@@ -68,7 +60,7 @@ def jacobian(
     The returned function raises DifferentiationError for an argument or an output that is not
     float, and where an op on the way has no derivative; TraceError for a chunk inside of a trace.
     """
-    if mode not in ("forward", "reverse", None):
+    if mode is not None and not (isinstance(mode, str) and mode in ("forward", "reverse")):
         raise ArgumentError(
             f"jacobian: expected mode 'forward', 'reverse' or None, got {brief(mode)}"
         )
@@ -97,122 +89,48 @@ def _derivative(
 ) -> Function:
     require_function(name, f)
     numbers = read_argnums(name, argnums)
-    single = isinstance(argnums, int)
     if chunk is not None and (not isinstance(chunk, int) or isinstance(chunk, bool) or chunk < 1):
         raise ArgumentError(f"{name}: expected chunk as an integer >= 1, got {brief(chunk)}")
 
-    def plan(args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Plan:
+    def lay_out(args: tuple[Any, ...], outputs: optree.PyTreeSpec, rows: Types) -> Layout:
         parts = active_parts(name, numbers, args)
-        return _make_plan(name, trace_function(f, args, kwargs), parts, mode)
+        return make_layout(name, parts, args, outputs, rows, mode)
 
-    @like_function(f)
-    def whole(*args: Any, **kwargs: Any) -> Any:
-        made = plan(args, kwargs)
-        graph = at_call(_whole_graph, made)
-        return made.tree(call_graph(graph, made.traced.arguments), single)
-
+    single = isinstance(argnums, int)
     if chunk is None:
-        return Jitted(Plan(whole))
-
-    @ends_at_call
-    @like_function(f)
-    def in_chunks(*args: Any, **kwargs: Any) -> Any:
-        made = plan(args, kwargs)
-        if find_trace(made.traced.arguments) is not None:
-            fail(TraceError(
-                f"{name}: expected chunk=None inside of a trace, got {chunk}; chunks are a loop "
-                "over compiled calls, call it on arrays"
-            ))
-        return made.tree(_run_chunks(made, chunk), single)
-
-    return in_chunks
+        return _at_once(f, lay_out, single)
+    return _in_chunks(name, f, lay_out, single, chunk)
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What to differentiate, and how.
-
-    parts: the arguments to differentiate by. forward: the mode. leading: whether directions come
-    before what they become, in the axes of a block and in the order of the blocks; that is so for
-    the rows of a reverse jacobian, and for a hessian, which is symmetric. columns: the types of the
-    active leaves. rows: those of the outputs.
-    """
-
-    traced: TracedFunction
-    parts: list[ActivePart]
-    forward: bool
-    leading: bool
-    columns: Types
-    rows: Types
-
-    @property
-    def active(self) -> list[int]:
-        """The positions of the active leaves."""
-        return [position for part in self.parts for position in part.positions]
-
-    @property
-    def basis(self) -> Types:
-        """The types of the values whose elements are the directions."""
-        return self.columns if self.forward else self.rows
-
-    @property
-    def other(self) -> Types:
-        """The types of what the directions become."""
-        return self.rows if self.forward else self.columns
-
-    def tree(self, blocks: Sequence[Any], single: bool) -> Any:
-        """The blocks, by output and then by active leaf, as the user's trees."""
-        rest = iter(blocks)
-        rows = []
-        for _ in self.rows:
-            trees = tuple(
-                unflatten_object(part.tree, [next(rest) for _ in part.positions])
-                for part in self.parts
-            )
-            rows.append(trees[0] if single else trees)
-        return unflatten_object(self.traced.outputs, rows)
-
-
-def _make_plan(
-    name: Name, traced: TracedFunction, parts: list[ActivePart], mode: Mode | None
-) -> _Plan:
-    rows = traced.output_types
-    for type_, path in zip(rows, traced.outputs.paths()):
-        if not has_tangent(type_):
-            entries = "".join(f"[{entry!r}]" for entry in path)
-            fail(DifferentiationError(
-                f"{name}: expected outputs of float type, got {type_} as the result{entries}"
-            ))
-    columns = [traced.types[position] for part in parts for position in part.positions]
-    fewer_rows = lower_bound(_total(columns) - _total(rows) - 1)
-    forward = mode == "forward" or (mode is None and (fewer_rows is None or fewer_rows < 0))
-    leading = name == "hessian" or not forward
-    return _Plan(traced, parts, forward, leading, columns, rows)
-
-
-def _total(types: Types) -> Size:
-    """The number of elements of several values."""
-    total: Size = 0
-    for type_ in types:
-        total = total + type_.size
-    return total
+# The layout for arguments, the tree of a result, and the types of its leaves.
+LayOut = Callable[[tuple[Any, ...], optree.PyTreeSpec, Types], Layout]
 
 
 # -- all directions at once ------------------------------------------------------------------------
 
 
-def _whole_graph(plan: _Plan) -> Graph:
+def _at_once(f: Function, lay_out: LayOut, single: bool) -> Jitted:
+    @like_function(f)
+    def whole(*args: Any, **kwargs: Any) -> Any:
+        args, kwargs = at_call(at_positions, f, args, kwargs)
+        traced = trace_function(f, args, kwargs)
+        layout = lay_out(args, traced.outputs, traced.output_types)
+        graph = at_call(_whole_graph, traced, layout)
+        return layout.tree(call_graph(graph, traced.arguments), single)
+
+    return Jitted(Plan(whole))
+
+
+def _whole_graph(traced: TracedFunction, layout: Layout) -> Graph:
     """The graph from the inputs of the function to the blocks."""
-    source = plan.traced.graph
-    derive = jvp_graph if plan.forward else vjp_graph
-    derived = derive(source, plan.active)
+    source = traced.graph
+    derived = (jvp_graph if layout.forward else vjp_graph)(source, layout.active)
     derived.outputs = derived.outputs[len(source.outputs) :]
-    count = _total(plan.basis)
     graph = Graph(source.name)
     build = builder(graph, user_locations())
     inputs = [(build.wrap(graph.add_input(source.type(Value(k)))), False) for k in source.inputs]
-    results = _push_basis(build, derived, inputs, plan.basis, count)
-    graph.outputs = [x.value for x in _blocks(plan, results, _cut_expr)]
+    results = _push_basis(build, derived, inputs, layout.basis, layout.count)
+    graph.outputs = [x.value for x in layout.blocks(results, cut_expr)]
     graph.widenings = list(source.widenings)
     return graph
 
@@ -252,84 +170,73 @@ def _identity_columns(
     return reshape(row.eq(column).op("cast", dtype=type_.dtype), (count, *type_.shape))
 
 
-class _Block(NamedTuple):
-    """Where a block lies among the directions, and how it is to be laid out.
-
-    offset, size: its directions. axes: what they are the elements of. shape: of what a direction
-    becomes. leading: whether `axes` come first. dtype: of the block.
-    """
-
-    offset: Size
-    size: Size
-    axes: tuple[Size, ...]
-    shape: tuple[Size, ...]
-    leading: bool
-    dtype: DType
-
-
-Cut = Callable[[Any, _Block], Any]
-
-
-def _blocks(plan: _Plan, results: Sequence[Any], cut: Cut) -> list[Any]:
-    """The blocks by output and then by active leaf, from what the directions became."""
-    found = {}
-    offset: Size = 0
-    for i, one in enumerate(plan.basis):
-        for j, (other, result) in enumerate(zip(plan.other, results, strict=True)):
-            dtype = (other if plan.forward else one).dtype
-            block = _Block(offset, one.size, one.shape, other.shape, plan.leading, dtype)
-            found[(i, j) if plan.leading else (j, i)] = cut(result, block)
-        offset = offset + one.size
-    return [found[key] for key in sorted(found)]
-
-
-def _cut_expr(x: Expr, block: _Block) -> Expr:
-    none = (0,) * len(block.shape)
-    first, last = block.offset, block.offset + block.size
-    if block.leading:
-        part = slice_axes(x, (first, *none), (last, *block.shape))
-        shape = (*block.axes, *block.shape)
-    else:
-        moved = transpose(x, (*range(1, x.type.rank), 0))
-        part = slice_axes(moved, (*none, first), (*block.shape, last))
-        shape = (*block.shape, *block.axes)
-    part = reshape(part, shape)
-    return part if part.dtype is block.dtype else part.op("cast", dtype=block.dtype)
-
-
 # -- chunks of directions --------------------------------------------------------------------------
 
 
-def _run_chunks(plan: _Plan, chunk: int) -> list[np.ndarray]:
-    """The blocks, from as many calls of one compiled function as there are chunks."""
-    split = at_call(split_graph, plan.traced.graph, plan.active)
-    values = call_graph(split.forward, plan.traced.arguments)[len(plan.rows) :]
+def _in_chunks(name: Name, f: Function, lay_out: LayOut, single: bool, chunk: int) -> Function:
+    """A loop over two jitted functions: of what all directions share, and of a chunk of them."""
+
+    def split(args: Any, kwargs: Any) -> tuple[TracedFunction, Layout, SplitGraph]:
+        traced = trace_function(f, args, kwargs)
+        layout = lay_out(args, traced.outputs, traced.output_types)
+        return traced, layout, at_call(split_graph, traced.graph, layout.active)
+
+    @like_function(f)
+    def begin(*args: Any, **kwargs: Any) -> tuple[Any, list[Any]]:
+        traced, layout, parts = split(args, kwargs)
+        _refuse_trace(name, chunk, traced.closed)
+        results = call_graph(parts.forward, traced.arguments)
+        count = len(layout.rows)
+        return unflatten_object(traced.outputs, results[:count]), results[count:]
+
+    def proceed(start: Any, residuals: Sequence[Any], args: Any, kwargs: Any) -> list[Any]:
+        _, layout, parts = split(args, kwargs)
+        return call_graph(_chunk_graph(parts, layout, chunk), [*residuals, start])
+
+    first, each = Jitted(Plan(begin)), Jitted(Plan(proceed))
+
+    @ends_at_call
+    @like_function(f)
+    def in_chunks(*args: Any, **kwargs: Any) -> Any:
+        args, kwargs = at_positions(f, args, kwargs)
+        _refuse_trace(name, chunk, flatten_object((args, kwargs))[0])
+        out, residuals = first(*args, **kwargs)
+        leaves, outputs = flatten_object(out)
+        layout = lay_out(args, outputs, [leaf_type(x) for x in leaves])
+        count = evaluate(layout.count, {})
+        whole = [_empty(count, type_) for type_ in layout.other]
+        for start in range(0, count, chunk):
+            parts = each(np.asarray(start, np.int64), residuals, args, kwargs)
+            for target, part in zip(whole, parts, strict=True):
+                target[start : start + chunk] = part[: count - start]
+        return layout.tree(layout.blocks(whole, cut_array), single)
+
+    return in_chunks
+
+
+def _refuse_trace(name: Name, chunk: int, values: Sequence[Any]) -> None:
+    if find_trace(values) is not None:
+        fail(TraceError(
+            f"{name}: expected chunk=None inside of a trace, got {chunk}; chunks are a loop over "
+            "compiled calls, call it on arrays"
+        ))
+
+
+def _chunk_graph(split: SplitGraph, layout: Layout, chunk: int) -> Graph:
+    """The graph from the residuals and the first direction to what the directions become."""
     linear = split.linear
-    if not plan.forward:
+    if not layout.forward:
         linear = transpose_graph(linear, range(split.residuals, len(linear.inputs)))
-    count = _total(plan.basis)
-    assert isinstance(count, int), "arrays have sizes that are numbers"
-    chunk = min(chunk, max(count, 1))
-    graph = Graph(plan.traced.graph.name)
+    graph = Graph(linear.name)
     build = builder(graph, user_locations())
     kept = linear.inputs[: split.residuals]
     inputs = [(build.wrap(graph.add_input(linear.type(Value(k)))), False) for k in kept]
     start = build.wrap(graph.add_input(TensorType(I64, ())))
-    results = _push_basis(build, linear, inputs, plan.basis, chunk, start)
+    size = min(chunk, max(evaluate(layout.count, {}), 1))
+    results = _push_basis(build, linear, inputs, layout.basis, size, start)
     graph.outputs = [x.value for x in results]
-    whole = [np.empty((count, *map(int, type_.shape)), type_.dtype.numpy)  # type: ignore[arg-type]
-             for type_ in plan.other]  # fmt: skip
-    for first in range(0, count, chunk):
-        parts = call_graph(graph, [*values, np.asarray(first, np.int64)])
-        for target, part in zip(whole, parts, strict=True):
-            target[first : first + chunk] = part[: count - first]
-    return _blocks(plan, whole, _cut_array)
+    return graph
 
 
-def _cut_array(x: np.ndarray, block: _Block) -> np.ndarray:
-    part = x[block.offset : block.offset + block.size]  # type: ignore[misc]
-    shape: tuple[Any, ...] = (*block.axes, *block.shape)
-    if not block.leading:
-        part = np.moveaxis(part, 0, -1)
-        shape = (*block.shape, *block.axes)
-    return np.array(part, block.dtype.numpy, order="C").reshape(shape)
+def _empty(count: int, type_: TensorType) -> np.ndarray:
+    return np.empty((count, *(evaluate(size, {}) for size in type_.shape)), type_.dtype.numpy)

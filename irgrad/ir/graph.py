@@ -73,7 +73,8 @@ class Graph:
     with the attribute `uses`, the number of operands that read the producer. `inputs` are nodes of
     op "input" in order (arguments first, then captures); `outputs` are values; `effects` are nodes
     kept for what they do, in order; `widenings` lists the float arrays that promotion widened while
-    tracing. Only `add`, `replace`, `update` and `prune` change nodes.
+    tracing. Only `add`, `replace`, `update` and `prune` change nodes. `on_edit`, where set, is
+    called after each `replace` and `update`; copies do without.
 
     Methods raise ArgumentError for keys, values and fields of nodes that do not fit, and leave the
     graph as it was; those that walk the graph raise VerifyError where it is not well-formed.
@@ -91,6 +92,7 @@ class Graph:
         self.captures: dict[int, Any] = {}
         self.edits: list[Edit] = []
         self.widenings: list[Any] = []
+        self.on_edit: Callable[[Edit], None] | None = None
         self._nodes: dict[int, Node] = {}
         self._next = 0
 
@@ -223,6 +225,8 @@ class Graph:
             merged = tuple(dict.fromkeys(after.locations + before.locations))
             self._nodes[new.node] = replace(after, locations=merged)
         self.edits.append(Edit(reason, old, new))
+        if self.on_edit is not None:
+            self.on_edit(self.edits[-1])
 
     def update(self, node: int, **changes: Any) -> None:
         """Change fields of a node's record in place: types, attributes, operands, locations."""
@@ -233,6 +237,8 @@ class Graph:
                 f"update: expected fields of a node, got {brief(sorted(unknown)[0])}"
             )
         self._set(node, replace(self._nodes[node], **changes))
+        if self.on_edit is not None:
+            self.on_edit(Edit("update", Value(node), Value(node)))
 
     def prune(self) -> int:
         """Remove the nodes that no root reaches, inputs excepted; return how many went."""

@@ -286,7 +286,8 @@ def _unique(name: str, taken: dict[str, int]) -> str:
 
 
 def _name_text(name: str) -> str:
-    return name if _NAME.fullmatch(name) else json.dumps(name)
+    plain = len(name) <= MAX_NAME and _NAME.fullmatch(name)
+    return name if plain else json.dumps(name)
 
 
 def _tree(tree: Tree) -> str:

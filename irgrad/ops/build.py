@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import DTypeError, IrgradError
+from ..errors import DTypeError, IrgradError, LimitError
 from ..ir.dims import Size
 from ..ir.graph import Graph, Node, Value, attributes
 from ..ir.location import Location
+from ..ir.spec import INT_MAX
 from ..ir.types import DType, TensorType
 from .record import OpDef
 
@@ -30,9 +31,13 @@ class Builder:
     def emit(self, op: str, operands: Sequence[Expr], **attrs: Any) -> tuple[Expr, ...]:
         """Add one node; returns an expression for each result.
 
-        Raises ShapeError or DTypeError where the op refuses its operands.
+        Raises ShapeError or DTypeError where the op refuses its operands, LimitError where a size
+        of a result does not fit 64 bits.
         """
         types = self.registry[op].infer(tuple(x.type for x in operands), attrs)
+        for type_ in types:
+            if any(isinstance(size, int) and size > INT_MAX for size in type_.shape):
+                raise LimitError(f"{op}: expected a result whose sizes fit 64 bits, got {type_}")
         key = self.graph.add(
             op, [x.value for x in operands], types, attributes(attrs), "", self.locations
         )

@@ -116,6 +116,22 @@ def finite(name: str) -> Predicate:
     return lambda m: finiteness(m.graph, m[name].value, m.known) == FINITE
 
 
+def computed(name: str) -> Predicate:
+    """The value is not an input, moved or repeated.
+
+    Where a derivative leaves the unit of its function, what it scales by is an input, and infinite
+    at a border of the function's domain.
+    """
+
+    def holds(m: Match) -> bool:
+        node = m[name].node
+        while node.op in _MOVES:
+            node = m.graph[node.operands[0].node]
+        return node.op != "input"
+
+    return holds
+
+
 def not_infinite(name: str) -> Predicate:
     """The value is no constant that is infinite or NaN."""
     return lambda m: m[name].node.op != "constant" or math.isfinite(

@@ -3,13 +3,41 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from functools import wraps
+from typing import Any, Literal, TypeVar
 
-from ..errors import ArgumentError, brief
+from ..errors import ArgumentError, IrgradError, brief
+from ..tracing.locations import add_location, user_locations
+
+C = TypeVar("C", bound=type)
 
 
+def _refusing_others(cls: C) -> C:
+    """Let a dataclass raise ArgumentError, with the user's line, for fields that it lacks."""
+    init: Callable[..., None] = vars(cls)["__init__"]
+
+    @wraps(init)
+    def checked(self: Any, /, *args: Any, **given: Any) -> None:
+        try:
+            _require_known(cls.__name__, cls, given)
+            init(self, *args, **given)
+        except IrgradError as error:
+            add_location(error, user_locations())
+            raise
+        except TypeError as error:
+            listed = ", ".join(field.name for field in fields(cls))
+            found = ArgumentError(f"{cls.__name__}: expected {listed}, each once, got others: "
+                                  f"{error}")
+            add_location(found, user_locations())
+            raise found from None
+
+    cls.__init__ = checked  # type: ignore[misc]
+    return cls
+
+
+@_refusing_others
 @dataclass(frozen=True, slots=True)
 class Options:
     """How to compile.
@@ -71,12 +99,17 @@ def make_options(function: str, given: Mapping[str, Any]) -> Options:
                 f"{type(base).__name__} and {brief(sorted(rest))}"
             )
         return base
-    known = [field.name for field in fields(Options)]
-    for name in rest:
+    _require_known(function, Options, rest)
+    return Options(**rest)
+
+
+def _require_known(function: str, cls: type, names: Iterable[str]) -> None:
+    """Raise ArgumentError for a name that is no field of a dataclass, naming the nearest one."""
+    known = [field.name for field in fields(cls)]
+    for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ArgumentError(
                 f"{function}: expected options among {', '.join(known)}, got {brief(name)}{hint}"
             )
-    return Options(**rest)

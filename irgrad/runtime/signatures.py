@@ -54,12 +54,14 @@ class Parameters:
     """The parameters of a function.
 
     placed: those that may be given by position, with their defaults (`inspect.Parameter.empty` for
-    none). named: those that may be given by name alone. open: whether it takes any name. longer:
-    whether it takes more positions than `placed`, or its parameters are not known.
+    none). nameless: those of them that may not be given by name. named: those that may be given by
+    name alone. open: whether it takes any name. longer: whether it takes more positions than
+    `placed`, or its parameters are not known.
     """
 
     function: str
     placed: Mapping[str, Any]
+    nameless: frozenset[str]
     named: frozenset[str]
     open: bool
     longer: bool
@@ -76,11 +78,12 @@ def parameters_of(f: Function) -> Parameters:
     placed = {
         p.name: p.default for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     }
+    nameless = frozenset(p.name for p in found if p.kind is p.POSITIONAL_ONLY)
     named = frozenset(p.name for p in found if p.kind is p.KEYWORD_ONLY)
     kinds = {p.kind for p in found}
     longer = not found or inspect.Parameter.VAR_POSITIONAL in kinds
     return Parameters(
-        function_name(f), placed, named, inspect.Parameter.VAR_KEYWORD in kinds, longer
+        function_name(f), placed, nameless, named, inspect.Parameter.VAR_KEYWORD in kinds, longer
     )
 
 
@@ -118,15 +121,12 @@ def arrange(
     """
     if not static and not kwargs:
         return Arguments(parameters, {}, args, range(len(args)))
-    rest = {name: x for name, x in kwargs.items() if name not in parameters.placed}
+    by_position = {name for name in parameters.placed if name not in parameters.nameless}
+    rest = {name: x for name, x in kwargs.items() if name not in by_position}
     args = _by_position(parameters, args, {n: x for n, x in kwargs.items() if n not in rest})
     for name in rest:
         if name not in parameters.named and not parameters.open:
-            known = [*list(parameters.placed)[len(args) :], *sorted(parameters.named)]
-            raise ArgumentError(
-                f"{parameters.function}: expected keywords among {', '.join(known) or 'none'}, "
-                f"got {name!r}"
-            )
+            raise _other_keyword(parameters, args, name)
     chosen = [_static_position(parameters, entry) for entry in static]
     fixed: dict[Position, Any] = {i: x for i, x in enumerate(args) if i in chosen}
     fixed.update((name, rest.pop(name)) for name in chosen if name in rest)
@@ -135,6 +135,19 @@ def arrange(
     if rest:
         dynamic.append(rest)
     return Arguments(parameters, fixed, tuple(dynamic), free, bool(rest))
+
+
+def at_positions(
+    f: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call of `f` with names at their positions, and those by name alone.
+
+    Raises ArgumentError as `arrange` does.
+    """
+    if not kwargs:
+        return args, kwargs
+    found = arrange(parameters_of(f), (), args, kwargs)
+    return (found.dynamic[:-1], found.dynamic[-1]) if found.keywords else (found.dynamic, {})
 
 
 def _by_position(
@@ -146,11 +159,7 @@ def _by_position(
     last = max(names.index(name) for name in kwargs)
     repeated = [name for name in kwargs if names.index(name) < len(args)]
     if repeated:
-        known = [*names[len(args) :], *sorted(parameters.named)]
-        raise ArgumentError(
-            f"{parameters.function}: expected keywords among {', '.join(known) or 'none'}, got "
-            f"{repeated[0]!r}"
-        )
+        raise _other_keyword(parameters, args, repeated[0])
     result = list(args)
     for name in names[len(args) : last + 1]:
         value = kwargs.get(name, parameters.placed[name])
@@ -158,6 +167,13 @@ def _by_position(
             raise ArgumentError(f"{parameters.function}: expected argument {name!r}, got none")
         result.append(value)
     return tuple(result)
+
+
+def _other_keyword(parameters: Parameters, args: tuple[Any, ...], name: str) -> ArgumentError:
+    """The error for a name that no argument is left to be given by."""
+    left = [p for p in list(parameters.placed)[len(args) :] if p not in parameters.nameless]
+    known = ", ".join([*left, *sorted(parameters.named)]) or "none"
+    return ArgumentError(f"{parameters.function}: expected keywords among {known}, got {name!r}")
 
 
 def _static_position(parameters: Parameters, entry: Position) -> Position:

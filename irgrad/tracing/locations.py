@@ -103,25 +103,31 @@ def call_function(f: Callable[..., R], args: Iterable[Any], kwargs: Mapping[str,
     except TypeError as error:
         if isinstance(error, IrgradError):
             raise
-        mismatch = _mismatch(f, args, kwargs)
+        mismatch = _mismatch(f, args, kwargs, error)
         if mismatch is None:
             raise
         raise mismatch from error
 
 
 def _mismatch(
-    f: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    f: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], error: TypeError
 ) -> ArgumentError | None:
-    """The error for arguments that do not fit the parameters of a function; None where they do, or
-    the parameters are not known."""
+    """The error for arguments that do not fit the parameters of a function; None where they do.
+
+    error: what the call raised. It stands for the mismatch where a built-in function, whose
+    parameters are not known, has raised it itself.
+    """
+    name = getattr(f, "__name__", type(f).__name__)
     try:
         signature = inspect.signature(f, follow_wrapped=False)
     except (TypeError, ValueError):
-        return None
+        at_call = error.__traceback__ is not None and error.__traceback__.tb_next is None
+        if not at_call:
+            return None
+        return ArgumentError(f"{name}: expected arguments that fit it, got other ones: {error}")
     try:
         signature.bind(*args, **kwargs)
     except TypeError as mismatch:
-        name = getattr(f, "__name__", type(f).__name__)
         return ArgumentError(
             f"{name}: expected arguments that fit ({', '.join(signature.parameters)}), got other "
             f"ones: {mismatch}"

@@ -45,6 +45,21 @@ def test_per_sample_gradients_of_the_digits_network_equal_the_loop() -> None:
     assert all(k.flops < 3 * SAMPLES * PIXELS * HIDDEN for k in compiled.kernels)
 
 
+def test_hessian_of_200_parameters_is_one_call_of_few_kernels() -> None:
+    """Of the three products of a Hessian by a basis, that of the basis itself is not computed."""
+    rng = numpy.random.default_rng(2)
+    w, x = rng.normal(size=200), rng.normal(size=(64, 200))
+    derive = hessian(lambda w, x: np.sum(nn.softplus(x @ w)))
+    found = derive(w, x)
+    chance = 1 / (1 + numpy.exp(-(x @ w)))
+    expected = (x.T * (chance * (1 - chance))) @ x
+    numpy.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
+    assert derive.cache_info().compiles == 1
+    kernels = derive.compiled(w, x).kernels
+    assert len(kernels) <= 4
+    assert sum(k.flops > 64 * 200 * 200 for k in kernels) == 1
+
+
 @custom_vjp
 def clipped(x: Any) -> Any:
     return np.maximum(x, -1.0)

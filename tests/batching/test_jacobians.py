@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy
 import pytest
 from batch_checks import assert_near, reference
 
-import irgrad.differentiation
+import irgrad.jacobians
 import irgrad.numpy as np
 from irgrad.batching import vmap
 from irgrad.custom_rules import custom_vjp
 from irgrad.differentiation import grad, hvp
 from irgrad.errors import ArgumentError, DifferentiationError, TraceError
-from irgrad.interpret import interpret
-from irgrad.ir.graph import Graph
-from irgrad.ir.printer import canonical_text
+from irgrad.ir import parse
 from irgrad.jacobians import hessian, jacobian
-from irgrad.nn import softplus
+from irgrad.jitted import Plan
+from irgrad.nn import relu, softplus
+from irgrad.runtime.compiled import Compiled
 from irgrad.tracing.trace import trace
 
 RNG = numpy.random.default_rng(1)
@@ -132,24 +132,67 @@ def test_the_mode_with_fewer_directions_is_chosen() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_chunks_are_calls_of_one_graph_as_large_as_a_chunk(
+def test_chunks_are_calls_of_one_code_as_large_as_a_chunk(
     mode: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts: list[str] = []
+    compiled: list[Compiled] = []
 
-    def execute(graph: Graph, arrays: Sequence[numpy.ndarray]) -> list[numpy.ndarray]:
-        texts.append(canonical_text(graph))
-        sizes = [int(graph.type(v).size) for key in graph.order() for v in graph[key].operands]
-        assert len(texts) == 1 or max(sizes) <= 4 * 30 * 30
-        return interpret(graph, arrays)
+    class Recording(Plan):
+        def __init__(self, f: Callable[..., Any]) -> None:
+            super().__init__(f, target="reference")
 
-    monkeypatch.setattr(irgrad.differentiation, "_execute", execute)
+        def compile(self, arguments: Any, guards: Any) -> Compiled:
+            compiled.append(super().compile(arguments, guards))
+            return compiled[-1]
+
+    monkeypatch.setattr(irgrad.jacobians, "Plan", Recording)
     x = RNG.normal(size=30)
-    found = jacobian(lambda x: np.sin(np.outer(x, x)).sum(0), mode=mode, chunk=4)(x)
-    assert len(texts) == 1 + 8 and len(set(texts)) == 2
-    assert "cos(" in texts[0] and "cos(" not in texts[1]
+    derive = jacobian(lambda x: np.sin(np.outer(x, x)).sum(0), mode=mode, chunk=4)
     weight = numpy.cos(numpy.outer(x, x))
-    assert_near(found, weight * x[:, None] + numpy.diag(weight @ x))
+    for _ in range(2):
+        assert_near(derive(x), weight * x[:, None] + numpy.diag(weight @ x))
+    shared, chunk = (parse(c.ir("traced")) for c in compiled)
+    assert "cos" in {shared[key].op for key in shared}
+    alive = [chunk[key] for key in chunk.order()]
+    assert "cos" not in {node.op for node in alive}
+    assert max(int(t.size) for node in alive for t in node.types) <= 4 * 30 * 30
+
+
+KINKS: dict[str, tuple[Callable[..., Any], Any]] = {
+    "abs": (np.abs, numpy.zeros((3, 3))),
+    "relu": (relu, numpy.zeros((3, 3))),
+    "norm": (lambda x: np.linalg.norm(x)[None], numpy.zeros((1, 3))),
+    "maximum": (lambda x: np.maximum(x, 0), numpy.eye(3) / 2),
+    "max": (lambda x: np.max(x)[None], numpy.ones((1, 3)) / 3),
+    "root beside": (lambda x: np.where(x >= 0, x, np.sqrt(-x)), numpy.eye(3)),
+    "quotient beside": (lambda x: np.where(x == 0, 1.0, np.sin(x) / x), numpy.zeros((3, 3))),
+    "root": (np.sqrt, numpy.diag(numpy.full(3, numpy.inf))),
+}
+
+
+@pytest.mark.parametrize("name", KINKS)
+@pytest.mark.parametrize("mode", MODES)
+def test_kinks_and_borders_of_domains(name: str, mode: Any) -> None:
+    """An infinite slope stays with its own direction, and out of where it is not selected."""
+    f, expected = KINKS[name]
+    at_zero = numpy.zeros(3)
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        for chunk in (None, 2):
+            found = jacobian(f, mode=mode, chunk=chunk)(at_zero)
+            numpy.testing.assert_array_equal(found, expected)
+
+
+def test_kinks_in_second_derivatives() -> None:
+    functions: list[tuple[Callable[..., Any], Any]] = [
+        (lambda x: np.sum(np.abs(x)), 0.0), (np.linalg.norm, 0.0), (np.max, 0.0),
+        (lambda x: np.sum(np.where(x >= 0, x * x, np.sqrt(-x))), 2.0),
+        (lambda x: np.sum(x**2), 2.0), (lambda x: np.sum(x**1 + x**3), 0.0),
+    ]  # fmt: skip
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        for f, diagonal in functions:
+            for chunk in (None, 2):
+                found = hessian(f, chunk=chunk)(numpy.zeros(3))
+                numpy.testing.assert_array_equal(found, diagonal * numpy.eye(3))
 
 
 def test_arguments_without_elements() -> None:

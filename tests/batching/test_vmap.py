@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,13 @@ import irgrad.numpy as np
 from irgrad.batching import vmap
 from irgrad.custom_rules import custom_jvp, custom_vjp, linear_call
 from irgrad.differentiation import grad, hvp, jvp, value_and_grad, vjp
-from irgrad.errors import ArgumentError, CheckError, DifferentiationError, ShapeError
+from irgrad.errors import (
+    ArgumentError,
+    CheckError,
+    DifferentiationError,
+    LimitError,
+    ShapeError,
+)
 from irgrad.interpret import interpret
 from irgrad.tracing.trace import trace
 from irgrad.transforms import check, jit
@@ -75,6 +82,35 @@ def test_trees_of_axes() -> None:
 def test_arguments_by_name_are_mapped_along_axis_0() -> None:
     got = run(vmap(lambda x, *, k: x * k["k"], None), V, k={"k": numpy.arange(4.0)})
     assert_near(got, numpy.arange(4.0)[:, None] * V)
+
+
+def test_axes_are_found_by_key_whatever_the_order_of_the_keys() -> None:
+    """Of an OrderedDict the order of the keys is that of its leaves."""
+    given = {"a": A[:3], "b": A[:3] * 2}
+    expected = A[:3] + 2 * A[:3].T
+    for tree in (given, OrderedDict(b=given["b"], a=given["a"])):
+        for axes in ({"a": 0, "b": 1}, OrderedDict(b=1, a=0)):
+            got = run(vmap(lambda d: (d["a"] + d["b"], d), (axes,), (0, axes)), tree)
+            assert_near(got[0], numpy.ascontiguousarray(expected))
+            assert list(got[1]) == list(tree)
+            assert_near(got[1]["a"], given["a"])
+            assert_near(got[1]["b"], given["b"])
+
+
+def test_names_count_at_their_positions_in_and_out_of_a_trace() -> None:
+    def f(x: Any, scale: Any = 2.0, k: Any = 1.0) -> Any:
+        return x * scale + k
+
+    square, steps = A[:3], numpy.arange(3.0)
+    across = vmap(f, 1)
+    for call in (across, jit(across, target="reference"), lambda *x, **k: run(across, *x, **k)):
+        got = call(square, scale=square, k=numpy.arange(9.0).reshape(3, 3))
+        expected = square * square + numpy.arange(9.0).reshape(3, 3)
+        assert_near(got, numpy.ascontiguousarray(expected.T))
+    shared = vmap(f, (0, None, 0))
+    for call in (shared, lambda *x, **k: run(shared, *x, **k)):
+        assert_near(call(square, k=steps), square * 2 + steps[:, None])
+        assert_near(call(k=steps, x=square, scale=3.0), square * 3 + steps[:, None])
 
 
 def test_numbers_that_all_elements_share_adapt_their_dtype() -> None:
@@ -292,6 +328,8 @@ def test_a_check_fails_where_any_element_does() -> None:
 
 # -- errors ----------------------------------------------------------------------------------------
 
+ENDLESS: list[Any] = [0]
+ENDLESS.append(ENDLESS)
 ERRORS: list[tuple[type[Exception], str, Callable[[], Any]]] = [
     (ShapeError, r"equal size, got 4 \(axis 0 of argument 0, f64\[4,3\]\) and 3 \(axis 0 of "
      r"argument 1\['v'\], f64\[3\]\)", lambda: vmap(lambda x, y: x)(A, {"v": V})),
@@ -308,6 +346,9 @@ ERRORS: list[tuple[type[Exception], str, Callable[[], Any]]] = [
      lambda: vmap(lambda x: x, (0, 0))(A)),
     (ArgumentError, r"in_axes of argument 0 as a tree that begins .*, got \{'a': 0\}",
      lambda: vmap(lambda x: x, ({"a": 0},))([A])),
+    (LimitError, "nested at most .* one that holds itself", lambda: vmap(lambda x: x, ENDLESS)),
+    (LimitError, "nested at most .* one that holds itself",
+     lambda: vmap(lambda x: x, 0, {"a": ENDLESS})),
     (ArgumentError, "in_axes as an int, None or a tuple", lambda: vmap(lambda x: x, {"a": 0})),
     (ArgumentError, "in_axes of ints and None, got True", lambda: vmap(lambda x: x, True)),
     (ArgumentError, "out_axes of ints and None, got 'x'",

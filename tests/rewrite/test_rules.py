@@ -106,6 +106,9 @@ def test_every_rule_says_what_it_does() -> None:
         ("f64[5] f64[5]", lambda a, b: a.op("scale_or_zero", b.op("sqrt").op("tanh")),
          "scale_finite"),
         ("f64[5]", lambda a: a.op("scale_or_zero", a.like(np.inf)), "scale_finite"),
+        ("f64[5] f64[5]", lambda a, b: a.op("scale_or_zero", b), "scale_finite"),
+        ("f64[2,5] f64[5]", lambda a, b: a.op(
+            "scale_or_zero", b.builder.broadcast(b, (2, 5), (1,))), "scale_finite"),
         ("f64[n,0]", lambda a: a.like(0.1).op("reduce_sum", axes=(0,)), "fold_sum"),
         ("f64[5]", lambda a: a.like(0.1).op("reduce_sum", axes=(0,)), "fold_sum"),
         ("f64[5]", lambda a: a.like(-0.0).op("reduce_sum", axes=(0,)), "fold_sum"),

@@ -6,6 +6,7 @@ from ...ops.build import Expr
 from ..numbers import negated, rounded_product, wrapped
 from ..pattern import Const, Var, op
 from ..predicates import (
+    computed,
     finite,
     floating,
     integer,
@@ -160,8 +161,9 @@ SCALE_RULES = (
          (lambda m: m.number("c") != 0,)),
     Rule("scale_one", "scale_or_zero(x, 1) -> x; -0.0 keeps its sign",
          op("scale_or_zero", x, Const(1)), lambda m: m["x"], numerics="stable"),
-    Rule("scale_finite", "scale_or_zero(x, s) -> x * s where s is proved finite",
-         op("scale_or_zero", x, y), lambda m: m["x"] * m["y"], (finite("y"),), "stable"),
+    Rule("scale_finite", "scale_or_zero(x, s) -> x * s where s is computed and proved finite",
+         op("scale_or_zero", x, y), lambda m: m["x"] * m["y"],
+         (finite("y"), computed("y")), "stable"),
 )  # fmt: skip
 
 RULES: tuple[Rule, ...] = (

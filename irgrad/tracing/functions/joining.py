@@ -77,10 +77,20 @@ def stack(t: Trace, arrays: Any, axis: int = 0, out: None = None, *, dtype: Any 
     return t.wrap(ir.concatenate(thin, place))
 
 
-def _raised_and_joined(name: str, raise_to: str, axis: int) -> Callable[..., Tracer]:
+def _numpy_dstack(tup: Any) -> Any:
+    """numpy.dstack, which breaks the memory of the process where it gets rows of np.matrix."""
+    parts = tup if isinstance(tup, (list, tuple)) else (tup,)
+    if any(isinstance(part, np.matrix) for part in parts):
+        raise ArgumentError("dstack: expected plain arrays, got matrix; convert it with np.asarray")
+    return np.dstack(tup)
+
+
+def _raised_and_joined(
+    name: str, raise_to: str, axis: int, outside: Callable[..., Any]
+) -> Callable[..., Tracer]:
     """Join arrays along an axis after raising their rank."""
 
-    @traced(getattr(np, name))
+    @traced(outside)
     def function(t: Trace, tup: Any, *, dtype: Any = None) -> Tracer:
         if name == "dstack":
             refuse(name, dtype=dtype)
@@ -212,9 +222,9 @@ REFUSED: Sequence[tuple[str, str]] = (
 FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType({
     "concatenate": concatenate,
     "stack": stack,
-    "vstack": _raised_and_joined("vstack", "atleast_2d", 0),
-    "hstack": _raised_and_joined("hstack", "atleast_1d", 1),
-    "dstack": _raised_and_joined("dstack", "atleast_3d", 2),
+    "vstack": _raised_and_joined("vstack", "atleast_2d", 0, np.vstack),
+    "hstack": _raised_and_joined("hstack", "atleast_1d", 1, np.hstack),
+    "dstack": _raised_and_joined("dstack", "atleast_3d", 2, _numpy_dstack),
     "column_stack": column_stack,
     "asarray": asarray,
     "array": asarray,

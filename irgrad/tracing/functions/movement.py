@@ -213,13 +213,16 @@ def _roll(x: Expr, shift: Any, axis: Any = None) -> Expr:
     if axis is None:
         return ir.reshape(_roll(_ravel(x), shift, 0), x.shape)
     axes = axis if isinstance(axis, (list, tuple)) else (axis,)
-    shifts = shift if isinstance(shift, (list, tuple)) else (shift,) * len(axes)
-    if len(axes) == 1 and len(shifts) > 1:
+    given = shift if isinstance(shift, (list, tuple)) else (shift,)
+    shifts = [as_static_int("roll", "shift", places) for places in given]
+    if len(axes) == 1:
         axes = tuple(axes) * len(shifts)
+    elif len(shifts) == 1:
+        shifts *= len(axes)
     if len(axes) != len(shifts):
         raise ShapeError(f"roll: expected as many shifts as axes, got {shift} and {axis}")
     for one, places in zip(axes, shifts):
-        x = _roll_axis(x, as_static_int("roll", "shift", places), as_axis("roll", one, x.type.rank))
+        x = _roll_axis(x, places, as_axis("roll", one, x.type.rank))
     return x
 
 
@@ -392,6 +395,9 @@ def _pad_widths(t: Trace, pad_width: Any, rank: int) -> list[tuple[Size, Size]]:
         spelled = list(widths) * rank if len(widths) == 1 else list(widths)
     if len(spelled) != rank:
         raise ShapeError(f"pad: expected widths for {rank} axes, got {len(spelled)}")
+    sizes = {len(width) if isinstance(width, (list, tuple)) else 0 for width in spelled}
+    if len(sizes) > 1 and not isinstance(pad_width, Mapping):
+        raise ShapeError(f"pad: expected the same number of widths for each axis, got {pad_width}")
     pairs = []
     for width in spelled:
         pair = t.shape(width, "pad")
