@@ -12,19 +12,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from irgrad.backends.common.formula_source import FUNCTIONS
+from irgrad.backends.common.neutral import neutral_value
 from irgrad.backends.common.scalar_source import expression, literal, place, type_name
 from irgrad.backends.numba_cuda.lines import MEETING, Lines
 from irgrad.backends.numba_cuda.schedule import (
-    has_reduction,
     lane_count,
     nest,
     reads_and_writes,
+    runs_together,
     threads_may_share,
 )
 from irgrad.errors import LoweringError
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.ir import (
+    IDENTITY,
     Accumulate,
+    Check,
     For,
     Kernel,
     Let,
@@ -39,8 +42,9 @@ from irgrad.kernel.ir import (
 
 THREAD = "cuda.threadIdx.x"
 WARP = 32
-# Division of integers and floats with a floor, powers and absolute values of integers.
-WITHOUT_DEVICE_CODE = frozenset({"floor_divide", "remainder", "integer_power", "integer_abs"})
+FAILURES = "failures"
+# Functions whose device code is made for one dtype, with which the text names them.
+SPECIALISED = ("floor_divide", "remainder", "integer_power", "integer_abs")
 COMBINE = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "any": "or",
            "all": "and"}  # fmt: skip
 
@@ -111,7 +115,7 @@ class BlockPrinter(Lines):
             if isinstance(statement, Let | Load):
                 self._before(statement)
                 self._simple(statement)
-            elif isinstance(statement, Store | Accumulate):
+            elif isinstance(statement, Store | Accumulate | Check):
                 self._before(statement)
                 with self.under(f"if {THREAD} == 0"):
                     self._simple(statement)
@@ -122,15 +126,16 @@ class BlockPrinter(Lines):
                 self._for(statement)
 
     def _for(self, loop: For) -> None:
-        if has_reduction(loop):
+        if runs_together(loop):
             self.meet_if_touched()
             with self.under(f"for {loop.index} in range({loop.extent})"):
                 self.block(loop.body)
                 self.meet_if_touched()
             return
         self._before(loop)
-        if loop.parallel:
-            indices, extents, body = nest(loop)
+        indices, extents, body = nest(loop)
+        wide = [i for i, extent in zip(indices, extents, strict=True) if extent > 1]
+        if loop.parallel and threads_may_share(loop, wide):
             with self.points(indices, extents, THREAD, str(self.threads)):
                 self.thread(body)
         else:
@@ -148,15 +153,11 @@ class BlockPrinter(Lines):
             if isinstance(statement, For):
                 with self.under(f"for {statement.index} in range({statement.extent})"):
                     self.thread(statement.body)
-            elif isinstance(statement, Let | Load | Store | Accumulate):
-                self._simple(statement)
             else:
-                raise LoweringError(
-                    f"cuda kernel {self.kernel.name}: expected reductions by whole blocks, got one "
-                    "inside of a loop that threads share"
-                )
+                assert isinstance(statement, Let | Load | Store | Accumulate | Check)
+                self._simple(statement)
 
-    def _simple(self, statement: Let | Load | Store | Accumulate) -> None:
+    def _simple(self, statement: Let | Load | Store | Accumulate | Check) -> None:
         match statement:
             case Let():
                 self.add(f"{statement.name} = {self._expression(statement)}")
@@ -173,27 +174,36 @@ class BlockPrinter(Lines):
                 before = _loaded(target, dtype)
                 total = self._combine(statement.kind, dtype, before, statement.value)
                 self.add(f"{target} = {_stored(total, dtype)}")
+            case Check():
+                with self.under(f"if not {statement.value}"):
+                    at = place(statement.at)
+                    self.add(f"atomic_min({FAILURES}, {statement.check}, {at})")
 
     def _expression(self, let: Let) -> str:
-        return expression(let, self._dtypes, frozenset(FUNCTIONS), self._use)
-
-    def _use(self, name: str) -> None:
-        """Note a function that an expression calls."""
-        if name in WITHOUT_DEVICE_CODE or name.startswith("saturate_"):
-            raise LoweringError(
-                f"cuda kernel {self.kernel.name}: expected primitives with device code, got {name}"
-            )
-        self.used.add(name)
+        called: list[str] = []
+        text = expression(let, self._dtypes, frozenset(FUNCTIONS), called.append)
+        for name in called:
+            if name in SPECIALISED:
+                typed = f"{name}_{let.dtype}"
+                text = text.replace(f"{name}(", f"{typed}(", 1)
+                name = typed
+            self.used.add(name)
+        return text
 
     def _combine(self, kind: str, dtype: str, a: str, b: str) -> str:
         let = Let("", COMBINE[kind], (a, b), dtype)
-        return expression(let, {a: dtype, b: dtype}, frozenset(), self._use)
+        return expression(let, {a: dtype, b: dtype}, frozenset(), self.used.add)
 
     # -- reductions ----------------------------------------------------------------------------
 
     def _reduce(self, loop: Reduce) -> None:
         """Lanes in threads, then the tree: halves by shared memory, the rest by shuffles."""
-        if not threads_may_share(loop):
+        if loop.extent == 0:
+            for result in loop.results:
+                value = literal(IDENTITY[result.kind], result.dtype)
+                self.add(f"{result.name} = {value}")
+            return
+        if not threads_may_share(loop, [loop.index]):
             raise LoweringError(
                 f"cuda kernel {self.kernel.name}: expected a reduction that stores one element an "
                 "iteration, got one that adds up in place"
@@ -268,11 +278,11 @@ class BlockPrinter(Lines):
     def _shuffle(self, result: Reduction, offset: int) -> None:
         others = []
         for part, dtype in _parts(result):
-            if DTYPES[dtype].itemsize >= 4:
+            word = _word(dtype)
+            if word == dtype:
                 self.add(f"{part}_other = {MEETING}shuffle_down({part}, {offset})")
             else:
-                # Shuffles move words.
-                self.add(f"{part}_word = {MEETING}shuffle_down(i32({part}), {offset})")
+                self.add(f"{part}_word = {MEETING}shuffle_down({word}({part}), {offset})")
                 self.add(f"{part}_other = {type_name(dtype)}({part}_word)")
             others.append(f"{part}_other")
         self._merge(result, *others)
@@ -351,23 +361,14 @@ def _parts(result: Reduction) -> list[tuple[str, str]]:
 
 def _neutral(result: Reduction) -> bool | int | float:
     """The value whose combination with any x gives the bits of x."""
-    type_ = DTYPES[_lane_dtype(result)]
-    kind = result.kind
-    if kind == "sum":
-        return -0.0 if type_.is_float else False if type_.kind == "b" else 0
-    if kind == "prod":
-        return True if type_.kind == "b" else 1
-    if kind in ("any", "all"):
-        return kind == "all"
-    largest = kind in ("min", "argmin")
-    if type_.is_float:
-        return math.inf if largest else -math.inf
-    if type_.kind == "b":
-        return largest
-    bits = 8 * type_.itemsize
-    if type_.kind == "u":
-        return (1 << bits) - 1 if largest else 0
-    return (1 << (bits - 1)) - 1 if largest else -(1 << (bits - 1))
+    return neutral_value(result.kind, _lane_dtype(result))
+
+
+def _word(dtype: str) -> str:
+    """The type that a shuffle moves a value as: floats and signed integers of 4 or 8 bytes."""
+    if DTYPES[dtype].is_float:
+        return dtype
+    return "i64" if DTYPES[dtype].itemsize == 8 else "i32"
 
 
 def _better(result: Reduction, new: str, old: str) -> str:

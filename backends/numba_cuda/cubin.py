@@ -54,7 +54,7 @@ def build_cubin(source: CudaSource, architecture: str) -> Cubin:
         from numba import cuda
     except ImportError as error:
         raise BackendError(f"cuda: expected numba-cuda ({INSTALL}), got {error}") from error
-    parts, _ = cuda.compile_all(
+    parts, _ = cuda.compile_all(  # type: ignore[attr-defined]
         _function(source),
         _signature(source),
         cc=(major, minor),

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from irgrad.backends.numba_cuda.printer import CudaSource
+from irgrad.backends.numba_cuda.block_printer import FAILURES
+from irgrad.backends.numba_cuda.printer import NO_FAILURE, CudaSource
 from irgrad.errors import BackendError
 from irgrad.ir.types import DTYPES
 
@@ -44,14 +45,22 @@ def shuffle_down(value: Any, offset: int) -> Meeting:
     return Meeting(offset, value)
 
 
+def atomic_min(record: Any, place: int, value: int) -> None:
+    """Lower record[place] to value, at once for all threads."""
+    record.lower(place, value)
+
+
 def run_source(
     source: CudaSource, arrays: Mapping[str, np.ndarray], blocks: int | None = None
-) -> None:
-    """Run a kernel in place on flat arrays by parameter name.
+) -> tuple[int, int] | None:
+    """Run a kernel in place on flat arrays by parameter name; (check, position) of what failed
+    first, None where no check failed.
 
     blocks: of the launch, those of the schedule where it is None.
     Raises BackendError for what the hardware would leave undefined.
     """
+    failures = np.full(source.checks, NO_FAILURE, np.int64)
+    arrays = {**arrays, FAILURES: failures}
     function = _load(source)
     launch = _Launch(blocks or source.schedule.blocks, source.schedule.threads)
     watched = [
@@ -63,6 +72,8 @@ def run_source(
             launch.block = block
             launch.interval = 0
             _run_block(function, watched, launch)
+    failed = np.flatnonzero(failures != NO_FAILURE)
+    return (int(failed[0]), int(failures[failed[0]])) if failed.size else None
 
 
 def _load(source: CudaSource) -> Any:
@@ -95,7 +106,7 @@ def _run_block(function: Any, arrays: Sequence[_Watched], launch: _Launch) -> No
     threads: list[Generator[Meeting, Any, None]] = [function(view, *arrays) for view in views]
     answers: list[Any] = [None] * launch.threads
     while True:
-        said = []
+        said: list[Meeting | None] = []
         for thread, generator in enumerate(threads):
             launch.thread = thread
             try:
@@ -149,7 +160,8 @@ def _thread_view(thread: int, launch: _Launch, shared: list[_Watched]) -> Simple
 
 @dataclass(slots=True)
 class _Touch:
-    """The last accesses of one element: (block, interval, thread); thread MANY for several."""
+    """The last accesses of one element: (block, interval, thread); block or thread MANY for
+    several."""
 
     write: tuple[int, int, int] | None = None
     read: tuple[int, int, int] | None = None
@@ -172,7 +184,9 @@ class _Watched:
         self._conflict(i, touch.write)
         now = self._now()
         before = touch.read
-        if before is not None and before[:2] == now[:2] and before[2] != now[2]:
+        if before is not None and before[0] != now[0]:
+            now = (MANY, *now[1:])
+        elif before is not None and before[1] == now[1] and before[2] != now[2]:
             now = (*now[:2], MANY)
         touch.read = now
         return self.array[i]
@@ -184,6 +198,11 @@ class _Watched:
         self._conflict(i, touch.read)
         touch.write = self._now()
         self.array[i] = value
+
+    def lower(self, i: int, value: int) -> None:
+        """An atomic minimum, which no other one disturbs."""
+        self._touch(i)
+        self.array[i] = min(self.array[i], value)
 
     def _touch(self, i: int) -> _Touch:
         if not 0 <= i < self.array.size:

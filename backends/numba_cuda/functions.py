@@ -15,7 +15,7 @@ from typing import Any
 from llvmlite import ir
 from numba import cuda
 from numba.core import types
-from numba.cuda.extending import lower_builtin, type_callable
+from numba.cuda.extending import lower_builtin, type_callable  # type: ignore[attr-defined]
 from numpy import bool_ as boolean
 from numpy import float32 as f32
 from numpy import float64 as f64

@@ -7,15 +7,23 @@ the special registers given as the first parameter.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from irgrad.backends.common.formula_source import FUNCTIONS, function_text
-from irgrad.backends.numba_cuda.block_printer import BlockPrinter, memory_dtype
+from irgrad.backends.numba_cpu.source.names import identifier
+from irgrad.backends.numba_cuda.block_printer import (
+    FAILURES,
+    SPECIALISED,
+    BlockPrinter,
+    memory_dtype,
+)
 from irgrad.backends.numba_cuda.lines import MEETING
 from irgrad.backends.numba_cuda.schedule import Schedule, nest, schedule
+from irgrad.errors import LoweringError
 from irgrad.ir.location import describe
-from irgrad.kernel.ir import Kernel, Statement
+from irgrad.ir.types import DTYPES
+from irgrad.kernel.ir import Check, Kernel, Statement, walk
 
 HELPERS = frozenset(
     [
@@ -25,10 +33,17 @@ HELPERS = frozenset(
         "u16", "u32", "u64", "u8",
     ]
 )  # fmt: skip
+KERNEL_HELPERS = frozenset(
+    f"saturate_{kind}{bits}" for kind in "iu" for bits in (8, 16, 32, 64)
+)  # fmt: skip
 MEETINGS = frozenset({"syncthreads", "shuffle_down"})
 CUDA_MODULE = "irgrad.backends.numba_cuda.functions"
+CUDA_KERNEL_MODULE = "irgrad.backends.numba_cuda.kernel_functions"
 PLAIN_MODULE = "irgrad.backends.numba_cpu.source.functions"
+PLAIN_KERNEL_MODULE = "irgrad.backends.numba_cpu.source.kernel_functions"
 EMULATOR_MODULE = "irgrad.backends.numba_cuda.emulator"
+NO_FAILURE = 2**63 - 1
+SHARED_BYTES = 48 * 1024  # of a block, without asking for more at the launch
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +52,9 @@ class CudaSource:
 
     text: a module with one function `name` over pointers. emulated: the same for `emulator.run`.
     parameters: (name, dtype) of its pointers, in order: the buffers of the kernel that are not
-    local, truth values as bytes. schedule: how it has to be launched.
+    local, truth values as bytes; then `failures` where it has checks. schedule: how it has to be
+    launched. checks: elements of `failures`, 0 without checks: element n is the least position at
+    which check n failed and has to be NO_FAILURE before the launch.
     """
 
     name: str
@@ -45,10 +62,16 @@ class CudaSource:
     emulated: str
     parameters: tuple[tuple[str, str], ...]
     schedule: Schedule
+    checks: int = 0
 
 
 def cuda_source(kernel: Kernel) -> CudaSource:
-    """The source of a kernel; LoweringError for what CUDA kernels do not cover."""
+    """The source of a kernel.
+
+    Raises LoweringError for what CUDA kernels do not cover: contractions, dtypes without device
+    code, reductions that add up in place, and more scratch than a block has shared memory.
+    """
+    name = identifier(kernel.name)
     plan = schedule(kernel)
     printer = BlockPrinter(kernel, plan.threads)
     if plan.kind == "elementwise":
@@ -62,9 +85,13 @@ def cuda_source(kernel: Kernel) -> CudaSource:
     parameters = tuple(
         (b.name, memory_dtype(b.dtype)) for b in kernel.buffers if b.access != "local"
     )
+    checks = 1 + max((s.check for s in walk(kernel.body) if isinstance(s, Check)), default=-1)
+    if checks:
+        parameters += ((FAILURES, "i64"),)
     body = [*_shared(kernel, printer.shared), *printer.lines] or ["pass"]
     names = [name for name, _ in parameters]
     functions = sorted(f for f in printer.used if "_" in f and _formula(f))
+    specialised = sorted(f for f in printer.used if f.rpartition("_")[0] in SPECIALISED)
     heading = _docstring(kernel, plan)
 
     def module(emulated: bool) -> str:
@@ -73,11 +100,11 @@ def cuda_source(kernel: Kernel) -> CudaSource:
             texts = [f"@device\n{text}" for text in texts]
         signature = ", ".join(["cuda", *names] if emulated else names)
         lines = [line.replace(MEETING, "yield " if emulated else "") for line in body]
-        function = "\n".join([f"def {kernel.name}({signature}):", *_indented([*heading, *lines])])
+        function = "\n".join([f"def {name}({signature}):", *_indented([*heading, *lines])])
         code = "\n\n\n".join([*(text.strip() for text in texts), function])
-        return "\n".join([*_imports(code, emulated), "", "", code, ""])
+        return "\n".join([*_imports(code, specialised, emulated), "", "", code, ""])
 
-    return CudaSource(kernel.name, module(False), module(True), parameters, plan)
+    return CudaSource(name, module(False), module(True), parameters, plan, checks)
 
 
 def _formula(name: str) -> bool:
@@ -100,14 +127,24 @@ def _rows(printer: BlockPrinter, loop: Statement) -> None:
 
 
 def _shared(kernel: Kernel, lanes: Mapping[str, tuple[str, int]]) -> list[str]:
-    """The arrays in shared memory: the kernel's scratch and a slot for each thread of a lane."""
+    """The arrays in shared memory: the kernel's scratch and a slot for each thread of a lane.
+
+    Raises LoweringError where they do not fit into it.
+    """
     lines = [
         f"{b.name} = cuda.shared.array({max(b.size, 1)}, {memory_dtype(b.dtype)})"
         for b in kernel.buffers
         if b.access == "local"
     ]
+    used = sum(b.size * DTYPES[b.dtype].itemsize for b in kernel.buffers if b.access == "local")
     for name, (dtype, count) in lanes.items():
         lines.append(f"{name} = cuda.shared.array({count}, {memory_dtype(dtype)})")
+        used += count * DTYPES[dtype].itemsize
+    if used > SHARED_BYTES:
+        raise LoweringError(
+            f"cuda kernel {kernel.name}: expected scratch arrays of at most {SHARED_BYTES} bytes, "
+            f"got {used}"
+        )
     return lines
 
 
@@ -120,20 +157,42 @@ def _docstring(kernel: Kernel, plan: Schedule) -> list[str]:
     lines = [describe(location) for location in kernel.origin]
     if not lines:
         return [f'"""{how}"""']
-    return [f'"""{how}', "", *(line.replace("\\", "/") for line in lines), '"""']
+    return [f'"""{how}', "", *map(_harmless, lines), '"""']
 
 
-def _imports(code: str, emulated: bool) -> list[str]:
+def _harmless(line: str) -> str:
+    """A line of the user's that can end no docstring."""
+    text = line.replace("\\", "/").replace('"', "'")
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def _imports(code: str, specialised: list[str], emulated: bool) -> list[str]:
+    """The imports of a module, and the functions that it has made for a dtype."""
     words = set(re.findall(r"\b[a-z]\w*\b", code))
     helpers, meetings = words & HELPERS, words & MEETINGS
+    own, record = words & KERNEL_HELPERS, words & {"atomic_min"}
     if not emulated:
-        names = sorted(helpers | meetings | words & {"device"})
-        return ["from numba import cuda", "", *_import(CUDA_MODULE, names)]
-    return [*_import(PLAIN_MODULE, sorted(helpers)), *_import(EMULATOR_MODULE, sorted(meetings))]
+        helpers |= {f.rpartition("_")[2] for f in specialised}
+        own |= {"specialised"} if specialised else set()
+        return [
+            "from numba import cuda",
+            "",
+            *_import(CUDA_MODULE, helpers | meetings | words & {"device"}),
+            *_import(CUDA_KERNEL_MODULE, own | record),
+            *([""] if specialised else []),
+            *(f'{f} = specialised("{base}", {scalar})'
+              for f in specialised for base, _, scalar in [f.rpartition("_")]),
+        ]  # fmt: skip
+    own |= {f"{f.rpartition('_')[0]} as {f}" for f in specialised}
+    return [
+        *_import(PLAIN_MODULE, helpers),
+        *_import(PLAIN_KERNEL_MODULE, own),
+        *_import(EMULATOR_MODULE, meetings | record),
+    ]
 
 
-def _import(module: str, names: list[str]) -> list[str]:
-    return [f"from {module} import {', '.join(names)}"] if names else []
+def _import(module: str, names: Set[str]) -> list[str]:
+    return [f"from {module} import {', '.join(sorted(names))}"] if names else []
 
 
 def _indented(lines: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ over the whole grid. What is left, such as sums that rows add up in order, runs 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from irgrad.errors import LoweringError
@@ -31,7 +31,9 @@ from irgrad.kernel.ir import (
 ELEMENTWISE_THREADS = 256
 BLOCK_THREADS = 64
 MOST_BLOCKS = 4096
-SHARED_BYTES = 48 * 1024
+COMPUTED = frozenset(
+    ["bool", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "f32", "f64"]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +53,18 @@ class Schedule:
 def schedule(kernel: Kernel) -> Schedule:
     """The schedule of a kernel.
 
-    Raises LoweringError for contractions, checks, reductions within a thread's own loops, and
-    scratch arrays that do not fit into the shared memory of a block.
+    Raises LoweringError for contractions and for dtypes without device code.
     """
     for statement in walk(kernel.body):
-        if isinstance(statement, Contract | Check):
-            what = "contraction" if isinstance(statement, Contract) else "check"
+        if isinstance(statement, Contract):
             raise LoweringError(
                 f"cuda kernel {kernel.name}: expected elementwise loops and reductions, got a "
-                f"{what}"
+                "contraction"
             )
-    scratch = sum(
-        b.size * DTYPES[b.dtype].itemsize for b in kernel.buffers if b.access == "local"
-    )
-    if scratch > SHARED_BYTES:
-        raise LoweringError(
-            f"cuda kernel {kernel.name}: expected scratch arrays of at most {SHARED_BYTES} bytes, "
-            f"got {scratch}"
-        )
+        if isinstance(statement, Let | Load):
+            _require_dtype(kernel, statement.dtype)
+    for buffer in kernel.buffers:
+        _require_dtype(kernel, buffer.dtype)
     spread = _spreads(kernel)
     if spread and all(isinstance(s, For) and _is_nest(s) for s in kernel.body):
         points = max((math.prod(nest(s)[1]) for s in kernel.body), default=1)
@@ -92,17 +88,22 @@ def nest(loop: Statement) -> tuple[list[str], list[int], tuple[Statement, ...]]:
     return indices, extents, body
 
 
-def has_reduction(statement: Statement) -> bool:
-    """Whether a statement holds a reduction."""
-    return any(isinstance(s, Reduce) for s in walk((statement,)))
+def runs_together(loop: For) -> bool:
+    """Whether all threads of a block run a loop in step: it holds a reduction, or its iterations
+    are in order and hold loops that threads share."""
+    inner = list(walk(loop.body))
+    if any(isinstance(s, Reduce) for s in inner):
+        return True
+    return not loop.parallel and any(isinstance(s, For) and s.parallel for s in inner)
 
 
-def threads_may_share(loop: For | Reduce) -> bool:
-    """Whether threads may take the iterations of a loop in turn: none adds to what another does."""
+def threads_may_share(loop: For | Reduce, indices: Sequence[str]) -> bool:
+    """Whether threads may take the points of indices in turn: none writes what another does."""
     return all(
-        s.at.coefficient(loop.index) != 0
+        s.at.coefficient(index) != 0
         for s in walk(loop.body)
         if isinstance(s, Accumulate | Store)
+        for index in indices
     )
 
 
@@ -111,10 +112,18 @@ def lane_count(loop: Reduce) -> int:
     return min(lanes(DTYPES[r.dtype].itemsize) for r in loop.results)
 
 
+def _require_dtype(kernel: Kernel, dtype: str) -> None:
+    """Raise LoweringError for a dtype without device code."""
+    if dtype not in COMPUTED:
+        raise LoweringError(
+            f"cuda kernel {kernel.name}: expected bool, an integer, f32 or f64, got {dtype}"
+        )
+
+
 def _is_nest(loop: For) -> bool:
     """Whether a loop is a nest around simple statements."""
     indices, _, body = nest(loop)
-    return bool(indices) and all(isinstance(s, Let | Load | Store) for s in body)
+    return bool(indices) and all(isinstance(s, Let | Load | Store | Check) for s in body)
 
 
 def _spreads(kernel: Kernel) -> bool:

@@ -23,6 +23,12 @@ def norm_loss(x: Any, scale: Any, shift: Any) -> Any:
     return nn.gelu(nn.layer_norm(x, scale, shift)).sum()
 
 
+def checked(x: Any) -> Any:
+    """A check of each element."""
+    ig.check(x < 4, "small elements")
+    return x * 2
+
+
 PROGRAMS: Mapping[str, tuple[Callable[..., Any], tuple[str, ...]]] = MappingProxyType(
     {
         "gelu": (lambda x, y: nn.gelu(x) * nn.sigmoid(y + 1.5), ("f32[7,13]",) * 2),
@@ -48,6 +54,24 @@ PROGRAMS: Mapping[str, tuple[Callable[..., Any], tuple[str, ...]]] = MappingProx
         "trigonometry": (lambda x: np.sin(x * 1e7) + np.tan(x), ("f32[50]",)),
         "largest": (lambda x: (x.max(axis=1), x.prod(axis=1)), ("i32[5,100]",)),
         "rounding": (lambda x: (np.round(x), np.floor(x), np.trunc(x), np.sign(x)), ("f64[40]",)),
+        "division": (
+            lambda x, y, i, j: (x // y, x % y, i // j, i % j), ("f32[9]",) * 2 + ("i32[9]",) * 2
+        ),
+        "division of f64": (lambda x, y: (x // y, x % y), ("f64[9]",) * 2),
+        "integers": (
+            lambda x, y: (abs(x), x**2, y * y, np.maximum(y, 3), y.max(axis=1), y.argmin(axis=1)),
+            ("i64[3,70]", "u32[3,70]"),
+        ),
+        "small integers": (
+            lambda x, y: (x.sum(axis=1), x.min(axis=1), y.max(axis=1), y // 3),
+            ("i8[3,70]", "u64[3,70]"),
+        ),
+        "casts": (
+            lambda x, y: (*map(x.astype, ("int8", "uint64")), *map(y.astype, ("int64", "uint16"))),
+            ("f32[40]", "f64[40]"),
+        ),
+        "check": (checked, ("f32[5,30]",)),
+        "padded": (lambda x: np.pad(x, ((1, 2), (0, 3))), ("f32[3,5]",)),
         "truth values": (lambda x, y: ((x > 0) & (y > 0), np.where(x > 0, x, y)), ("f32[9]",) * 2),
     }
 )  # fmt: skip

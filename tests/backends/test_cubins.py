@@ -15,7 +15,8 @@ INSTALLED = importlib.util.find_spec("numba_cuda") is not None
 MOST_REGISTERS = 128  # half of what a thread may have: four blocks of 128 threads on a processor
 BUILT = ("gelu", "softmax", "softmax of f64", "logsumexp", "norm", "loss", "variance", "positions",
          "position of truth", "truth", "sum of squares", "both sizes", "largest", "rounding",
-         "truth values")  # fmt: skip
+         "truth values", "division", "division of f64", "integers", "small integers", "casts",
+         "check", "padded", "columns")  # fmt: skip
 
 
 @pytest.mark.skipif(not INSTALLED, reason="numba-cuda is not installed (extra `cuda`)")
