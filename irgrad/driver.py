@@ -14,8 +14,7 @@ import numpy as np
 import optree
 
 from .config import Config, read_config
-from .errors import CheckError, DTypeError, LimitError
-from .interpret import interpret
+from .errors import DTypeError, LimitError
 from .ir.graph import Graph, Value
 from .ir.printer import canonical_text
 from .ir.signature import flat_signature
@@ -24,10 +23,10 @@ from .ops.check import verify
 from .passes.base import OnPass, Pass, run_passes
 from .passes.lower import lower
 from .passes.pipeline import pipeline
-from .runtime.backend import Backend, Executable, find_backend
-from .runtime.compare import compare, random_inputs
+from .runtime.backend import find_backend
 from .runtime.compiled import Compiled, Parts
 from .runtime.options import Options
+from .self_check import NamedPass, PassChecker, check_code, check_lowering
 
 Trees = tuple[optree.PyTreeSpec, optree.PyTreeSpec]
 
@@ -62,6 +61,8 @@ def compile_graph(
     config = read_config()
     clock = _Clock(dict(seconds or {}))
     optimised = _optimise(graph, options, clock, config)
+    if options.check == "all" and backend.lowers:
+        check_lowering(optimised)
     program = lower(optimised) if backend.lowers else None
     clock.lap("lower")
     executable = backend.compile(program, optimised, options)
@@ -70,7 +71,7 @@ def compile_graph(
         del clock.seconds[backend.name]
         clock.seconds.update(executable.seconds)
     if options.check == "all":
-        _check_code(graph, optimised, backend, executable, options)
+        check_code(graph, optimised, program, backend, executable, options)
     if config.debug:
         _print_line(graph, target, program, clock)
     return Compiled(
@@ -84,9 +85,16 @@ def compile_graph(
             trees,
             lambda: stage_graphs(graph, options),
             clock.seconds,
+            _page,
             frozen,
         )
     )
+
+
+def _page(compiled: Compiled, parts: Parts) -> str:
+    from .view import page_text  # not needed to compile
+
+    return page_text(compiled, parts)
 
 
 def run_graph(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -140,14 +148,16 @@ class _Clock:
 def _optimise(graph: Graph, options: Options, clock: _Clock, config: Config) -> Graph:
     """The graph after all passes; the given one is left alone."""
     work = graph.copy()
+    passes: tuple[Pass, ...] = pipeline(options.numerics)
     callbacks: list[OnPass] = []
     if config.verify:
         callbacks.append(lambda step, now: verify(now, level_after(step)))
     if config.dump:
         callbacks.append(_dumper(graph, config.dump))
     if options.check == "all":
-        callbacks.append(_pass_checker(graph))
-    run_passes(work, pipeline(options.numerics), callbacks)
+        callbacks.append(PassChecker(graph))
+        passes = tuple(map(NamedPass, passes))
+    run_passes(work, passes, callbacks)
     verify(work, "fused")
     clock.lap("passes")
     return work
@@ -212,77 +222,3 @@ def _check_sizes(graph: Graph) -> None:
         if math.prod(sizes) * type_.dtype.itemsize > sys.maxsize:
             limit = "arrays of fewer than 2**63 bytes"
             raise LimitError(f"{graph.name}: expected {limit}, got {type_}")
-
-
-# -- check="all" -----------------------------------------------------------------------------------
-
-
-def _sample(graph: Graph) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
-    """Random inputs and what the interpreter makes of them; None where the graph's own checks
-    refuse all that were tried."""
-    for seed, low in enumerate((-0.5, 0.25, 1.0)):
-        inputs = random_inputs(graph, seed, low)
-        try:
-            return inputs, interpret(graph, inputs)
-        except CheckError:
-            continue
-    return None
-
-
-def _pass_checker(graph: Graph) -> OnPass:
-    """A callback that compares the graph after each pass with the traced one."""
-    sample = _sample(graph)
-
-    def check(step: Pass, now: Graph) -> None:
-        if sample is not None:
-            compare(f"pass {step.name}", sample[1], interpret(now, sample[0]))
-
-    return check
-
-
-def _check_code(
-    graph: Graph, optimised: Graph, backend: Backend, executable: Executable, options: Options
-) -> None:
-    """Compare each kernel alone, then the whole, with the interpreter."""
-    sample = _sample(graph)
-    if sample is None:
-        return
-    inputs, expected = sample
-    values = dict(zip((Value(key) for key in optimised.inputs), inputs))
-
-    def watch(key: int, results: Sequence[np.ndarray]) -> None:
-        values.update((Value(key, r), array) for r, array in enumerate(results))
-
-    interpret(optimised, inputs, watch=watch)
-    if backend.lowers:
-        for key in optimised.order():
-            if optimised[key].op == "fused":
-                _check_kernel(optimised, key, values, backend, options)
-    count = len(inputs) - len(optimised.captures)
-    plain = [np.array(array, order="C") for array in inputs]
-    got = executable.call(tuple(plain[:count]))
-    assert got is not None, "plain arrays of the right types were refused"
-    compare(f"{graph.name} for {backend.name}", expected, got)
-
-
-def _check_kernel(
-    graph: Graph,
-    key: int,
-    values: Mapping[Value, np.ndarray],
-    backend: Backend,
-    options: Options,
-) -> None:
-    """Compile a graph of one fused node and compare it with the values seen in the interpreter."""
-    node = graph[key]
-    alone = Graph(f"k_{node.name}")
-    operands = [alone.add_input(graph.type(operand)) for operand in node.operands]
-    new = alone.add(node.op, operands, node.types, node.attributes, node.name, node.locations)
-    alone.outputs = [Value(new, r) for r in range(len(node.types))]
-    alone.effects = [new] if key in graph.effects else []
-    alone.signature = flat_signature(len(operands), len(node.types))
-    executable = backend.compile(lower(alone), alone, options)
-    got = executable.call(tuple(np.array(values[v], order="C") for v in node.operands))
-    assert got is not None, "plain arrays of the right types were refused"
-    line = f" ({node.locations[0]})" if node.locations else ""
-    expected = [values[Value(key, r)] for r in range(len(node.types))]
-    compare(f"kernel {node.name}{line}", expected, got)

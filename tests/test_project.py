@@ -21,10 +21,10 @@ LAYERS = {
     "ir": 2,
     "ops": 3,
     "interpret": 4, "tracing": 4, "autodiff": 4, "rewrite": 4, "kernel": 4,
-    "passes": 5, "runtime": 5,
-    "driver": 6, "subgraph": 6, "jitted": 6.5,
+    "passes": 5, "runtime": 5, "view": 5.5,
+    "self_check": 5.5, "driver": 6, "subgraph": 6, "jitted": 6.5,
     "transforms": 7, "differentiation": 7, "custom_rules": 7, "numpy": 7, "random": 7, "control": 7,
-    "batching": 7.5, "jacobians": 7.5,
+    "batching": 7.5, "jacobian_layout": 7.5, "jacobians": 7.6,
     "linalg": 8, "nn": 8, "optim": 8, "frontends": 8,
     "embed": 9, "testing": 9, "tools": 9, "__init__": 10,
 }  # fmt: skip

@@ -46,6 +46,15 @@ class Fuse:
         graph.prune()
 
 
+def fused_members(graph: Graph) -> list[tuple[int, ...]]:
+    """The nodes that each fused node stands for once a graph is fused, in the order of their keys.
+
+    Movement ops and constants that kernels read through or make for themselves are left out.
+    """
+    groups = _ordered(Grouping(graph, REGISTRY))
+    return [tuple(sorted(group.members)) for group in groups]
+
+
 def _needed_outside(graph: Graph, grouping: Grouping) -> set[Value]:
     """The values that outputs or members of other groups read, through movement ops or directly."""
     needed: set[Value] = set()

@@ -78,26 +78,54 @@ def compare(step: str, expected: Sequence[np.ndarray], got: Sequence[np.ndarray]
 
     NaN agrees with NaN, infinities with equal ones; integers and bools have to be equal.
     """
+    found = difference(expected, got)
+    if found:
+        raise CheckError(f"{step}: {found}")
+
+
+def coarsest(graph: Graph) -> int:
+    """The size in bytes of the coarsest float dtype in a graph and its regions; 8 without any."""
+    sizes = [8]
+    for key in graph:
+        node = graph[key]
+        sizes += [t.dtype.itemsize for t in node.types if t is not None and t.dtype.is_float]
+        sizes += [coarsest(region) for _, region in node.regions()]
+    return min(sizes)
+
+
+def difference(
+    expected: Sequence[np.ndarray], got: Sequence[np.ndarray], coarse: int = 8
+) -> str:
+    """How arrays differ beyond the precision of their dtype, as "expected X, got Y"; "" where they
+    agree.
+
+    coarse: the size in bytes of the coarsest float dtype that they were computed in.
+    """
+    if len(expected) != len(got):
+        return f"expected {len(expected)} results, got {len(got)}"
     for position, (want, have) in enumerate(zip(expected, got, strict=True)):
         if want.dtype != have.dtype or want.shape != have.shape:
-            raise CheckError(
-                f"{step}: expected result {position} of {want.dtype.name}{list(want.shape)}, got "
+            return (
+                f"expected result {position} of {want.dtype.name}{list(want.shape)}, got "
                 f"{have.dtype.name}{list(have.shape)}"
             )
-        close = _close(want, have)
+        close = _close(want, have, coarse)
         if not close.all():
             at = int(np.flatnonzero(~close.reshape(-1))[0])
-            raise CheckError(
-                f"{step}: expected result {position} equal to the interpreter's, got "
-                f"{have.item(at)!r} instead of {want.item(at)!r} at flat index {at}"
+            place = ", ".join(map(str, np.unravel_index(at, want.shape)))
+            element = f" (element [{place}] of {list(want.shape)})" if want.ndim else ""
+            return (
+                f"expected result {position} equal to the interpreter's, got "
+                f"{have.item(at)!r} instead of {want.item(at)!r} at flat index {at}{element}"
             )
+    return ""
 
 
-def _close(want: np.ndarray, have: np.ndarray) -> np.ndarray:
+def _close(want: np.ndarray, have: np.ndarray, coarse: int) -> np.ndarray:
     if want.dtype.kind in "biu":
         return want == have
     finite = np.isfinite(want)
     scale = 1.0 + (float(np.abs(want[finite]).max()) if finite.any() else 0.0)
     with np.errstate(all="ignore"):
-        near = np.abs(want - have) <= TOLERANCES[want.dtype.itemsize] * scale
+        near = np.abs(want - have) <= TOLERANCES[min(want.dtype.itemsize, coarse)] * scale
     return near | (want == have) | (np.isnan(want) & np.isnan(have))

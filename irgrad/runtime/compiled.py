@@ -58,6 +58,7 @@ class KernelInfo:
     def source(self, form: str) -> str:
         """The code as text: "numba", a file of Python that runs by itself, "llvm" or "asm".
 
+        "llvm-lines" and "asm-lines" put the line of `text` that they compute before each line.
         Every form exists, whichever the code was compiled from. ArgumentError for one that the
         target lacks.
         """
@@ -86,8 +87,8 @@ class Parts:
 
     graph: as traced. optimised: after all passes. program: None where the target runs graphs.
     trees: optree structures of arguments and result where they are known. stages: gives the graph
-    after each pass, by name. seconds: by phase. frozen: names of objects that only the trace has
-    read.
+    after each pass, by name. seconds: by phase. page: makes the page of a compiled function.
+    frozen: names of objects that only the trace has read.
     """
 
     graph: Graph
@@ -99,6 +100,7 @@ class Parts:
     trees: tuple[optree.PyTreeSpec, optree.PyTreeSpec] | None
     stages: Callable[[], Mapping[str, Graph]]
     seconds: Mapping[str, float]
+    page: Callable[[Compiled, Parts], str]
     frozen: tuple[str, ...] = ()
 
 
@@ -392,8 +394,17 @@ class Compiled:
         """The machine code as an object file; None where the target interprets."""
         return self._parts.executable.object_file()
 
-    def report(self) -> str:
-        """Kernels, memory, donations, captures, widenings, copies and compile times, as text."""
+    @ends_at_call
+    def report(self, *, html: bool = False) -> str:
+        """Kernels, memory, donations, captures, widenings, copies and compile times, as text.
+
+        html: instead a page of HTML that needs nothing else, with the source, the graph after each
+        pass, the code of each kernel and the memory of a run, linked by source lines.
+        """
+        if not isinstance(html, bool):
+            raise ArgumentError(f"report: expected html as a bool, got {brief(html)}")
+        if html:
+            return self._parts.page(self, self._parts)
         return report_text(self, self._parts, self._boundary.copies)
 
     def explain(self) -> str:

@@ -10,11 +10,12 @@ import numpy as np
 import optree
 
 from ..differentiation import jvp, vjp
-from ..errors import ArgumentError, CheckError, brief
+from ..errors import ArgumentError, CheckError, DifferentiationError, brief
 from ..subgraph import leaf_type, require_values
 from ..tracing.locations import call_function, ends_at_call
-from ..tracing.trace import require_function
+from ..tracing.trace import require_function, trace
 from ..tracing.trees import flatten_object
+from .op_rules import check_graph_rules, derivative_graph
 
 Function = Callable[..., Any]
 # Relative and absolute tolerance by size in bytes of the coarsest float dtype that takes part.
@@ -82,7 +83,33 @@ def check_grads(
         default_atol if atol is None else atol,
         np.random.default_rng(0),
     )
-    _check_order(check, f, tuple(args), order, "")
+    try:
+        _check_order(check, f, tuple(args), order, "")
+    except CheckError as error:
+        raise CheckError(f"{error}{_wrong_rule(check, f, tuple(args), order)}") from None
+
+
+def _wrong_rule(check: _Check, f: Function, args: tuple[Any, ...], order: int) -> str:
+    """What to add to a message: the op whose derivative rule is wrong, where one is found.
+
+    Looked for in the graph of `f` for float64 arguments, then in those of its derivatives.
+    """
+    given = _map(lambda x: np.asarray(x, np.float64 if _is_float(x) else None), args)
+    level = [(trace(f, *given), [np.asarray(x) for x in flatten_object(given)[0]])]
+    try:
+        for _ in range(order):
+            for graph, arrays in level:
+                check_graph_rules(graph, arrays, check.rng)
+            level = [
+                derivative_graph(graph, arrays, mode, check.rng)
+                for graph, arrays in level
+                for mode in check.modes
+            ]
+    except CheckError as error:
+        return f"\nfrom the rule of {error}"
+    except DifferentiationError:  # of a derivative that the check does not take
+        return ""
+    return ""
 
 
 def _check_order(check: _Check, f: Function, args: tuple[Any, ...], order: int, path: str) -> None:

@@ -109,7 +109,7 @@ def test_reference_counts_do_not_move() -> None:
 
 
 def test_frames_are_reused_and_trimmed() -> None:
-    pool = frames.FramePool(1 << 25)
+    pool = frames.FramePool(1 << 25, frames.Frame)
     taken = [pool.take() for _ in range(4)]
     assert len({frame.address for frame in taken}) == 4
     assert all(frame.address % 64 == 0 for frame in taken)
@@ -117,7 +117,7 @@ def test_frames_are_reused_and_trimmed() -> None:
         pool.give(frame)
     assert len(pool.free) == 1
     assert pool.take() is taken[0]
-    assert frames.FramePool(1 << 40).limit == 1
+    assert frames.FramePool(1 << 40, frames.Frame).limit == 1
 
 
 @pytest.mark.parametrize("size", [5, 20000])

@@ -1,0 +1,307 @@
+"""What check="all" does: each pass, each kernel and the whole against the interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import CheckError, IrgradError
+from .interpret import interpret
+from .ir.graph import Graph, Node, Value
+from .ir.location import describe
+from .ir.signature import flat_signature
+from .kernel.program import Program
+from .kernel.run import run_program
+from .passes.base import Pass
+from .passes.culprit import Differ, Problem, find_culprit, members
+from .passes.lower import lower
+from .runtime.backend import Backend, Executable
+from .runtime.compare import coarsest, difference, random_inputs
+from .runtime.options import Options
+
+LOWEST = (-0.5, 0.25, 1.0)  # of the floats in each sample
+MARGIN = 256  # bytes before and behind each array of a kernel
+# What these bytes are, around operands and around results. A float that is read from the former is
+# NaN, which spreads; what is computed of it is not the latter.
+MARKS = {"operand": 0xFF, "result": 0xA5}
+MAX_SLOW = 2**21  # flops and bytes of a kernel that is run by its slow meaning
+Arrays = Sequence[np.ndarray]
+Sample = tuple[list[np.ndarray], list[np.ndarray]]
+# What a wrong graph can make the interpreter raise.
+FAULTS = (IrgradError, AssertionError, LookupError, TypeError, ValueError)
+
+
+def samples(graph: Graph) -> list[Sample]:
+    """Random inputs and what the interpreter makes of them, without those that the graph's own
+    checks refuse."""
+    found = []
+    for seed, low in enumerate(LOWEST):
+        inputs = random_inputs(graph, seed, low)
+        try:
+            found.append((inputs, interpret(graph, inputs)))
+        except CheckError:
+            continue
+    return found
+
+
+def problem_of(known: Sequence[Sample], coarse: int) -> Problem:
+    """What is wrong with a graph that should compute the results of some samples.
+
+    coarse: the size in bytes of the coarsest float dtype that they were computed in.
+    """
+
+    def problem(graph: Graph) -> str:
+        try:
+            differences = (
+                difference(want, interpret(graph, given), coarse) for given, want in known
+            )
+            return next(filter(None, differences), "")
+        except FAULTS as error:
+            text = str(error).partition("\n")[0]
+            return f"expected a graph that runs, got {type(error).__name__}: {text}"
+
+    return problem
+
+
+def differ_of(known: Sequence[Sample], coarse: int) -> Differ:
+    """How two values of a graph differ on some samples."""
+
+    def differ(graph: Graph, old: Value, new: Value) -> str:
+        work = graph.copy()
+        work.outputs, work.effects = [old, new], []
+        try:
+            pairs = (interpret(work, given) for given, _ in known)
+            return next(filter(None, (difference([a], [b], coarse) for a, b in pairs)), "")
+        except FAULTS as error:
+            return str(error)
+
+    return differ
+
+
+class PassChecker:
+    """A callback of `run_passes` that compares the graph after each pass with the traced one.
+
+    Raises CheckError that names the pass, the first of its edits that makes a difference with its
+    rule, and the user's line.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._known, self._coarse = samples(graph), coarsest(graph)
+        self._problem = problem_of(self._known, self._coarse)
+        self._before = graph.copy()
+
+    def __call__(self, step: Pass, now: Graph) -> None:
+        found = self._problem(now)
+        if found:
+            differ = differ_of(self._known, self._coarse)
+            culprit = find_culprit(step, self._before, self._problem, differ)
+            raise CheckError(str(culprit) if culprit else f"pass {step.name}: {found}")
+        self._before = now.copy()
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPass:
+    """A pass whose failures name it; what irgrad raises on purpose stays as it is."""
+
+    step: Pass
+
+    @property
+    def name(self) -> str:
+        """The name of the pass."""
+        return self.step.name
+
+    def apply(self, graph: Graph) -> None:
+        """Run the pass."""
+        before = len(graph.edits)
+        try:
+            self.step.apply(graph)
+        except IrgradError:
+            raise
+        except FAULTS as error:
+            own = graph.edits[before:]
+            last = f" after its edit {len(own)}, {own[-1].reason!r}" if own else ""
+            raise CheckError(
+                f"pass {self.name}: expected a graph, got {type(error).__name__}{last}: {error}"
+            ) from error
+
+
+def check_lowering(optimised: Graph) -> None:
+    """Lower each kernel alone, then all of them.
+
+    Raises CheckError that names the kernel, or the plan of the whole, where lowering fails for a
+    fault of ours; what irgrad raises on purpose passes.
+    """
+    for key in _kernels(optimised):
+        found = _lowering_problem(_alone(optimised, key))
+        if found:
+            found = f"expected a kernel that can be lowered, got {found}"
+            raise CheckError(_kernel_text(optimised[key], found, "wrong as fused"))
+    found = _lowering_problem(optimised)
+    if found:
+        raise CheckError(
+            f"{optimised.name}: expected calls and memory that can be planned, got {found}; each "
+            "kernel alone can be lowered"
+        )
+
+
+def _lowering_problem(graph: Graph) -> str:
+    try:
+        lower(graph)
+    except IrgradError:
+        raise
+    except FAULTS as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def check_code(
+    graph: Graph,
+    optimised: Graph,
+    program: Program | None,
+    backend: Backend,
+    executable: Executable,
+    options: Options,
+) -> None:
+    """Compare each kernel alone, then the whole, with the interpreter.
+
+    Raises CheckError that names the kernel, the element, where it went wrong, and the lines.
+    """
+    known = samples(graph)
+    if not known:
+        return
+    inputs, expected = known[0]
+    values = dict(zip((Value(key) for key in optimised.inputs), inputs))
+
+    def watch(key: int, results: Sequence[np.ndarray]) -> None:
+        values.update((Value(key, r), array) for r, array in enumerate(results))
+
+    interpret(optimised, inputs, watch=watch)
+    if program is not None:
+        for key in _kernels(optimised):
+            _check_kernel(optimised, key, values, backend, options)
+    count = len(inputs) - len(optimised.captures)
+    plain = [np.array(array, order="C") for array in inputs]
+    got = executable.call(tuple(plain[:count]))
+    assert got is not None, "plain arrays of the right types were refused"
+    coarse = coarsest(graph)
+    found = difference(expected, got, coarse)
+    if found and program is not None:
+        where = _stage(program, inputs, expected, coarse, options)
+        found = f"{found}; each kernel alone is right, the calls in their memory are {where}"
+    if found:
+        raise CheckError(f"{graph.name} for {backend.name}: {found}")
+
+
+def _kernels(graph: Graph) -> list[int]:
+    return [key for key in graph.order() if graph[key].op == "fused"]
+
+
+def _alone(graph: Graph, key: int) -> Graph:
+    """The graph of one fused node, its inputs the node's operands."""
+    node = graph[key]
+    alone = Graph(f"k_{node.name}")
+    operands = [alone.add_input(graph.type(operand)) for operand in node.operands]
+    new = alone.add(node.op, operands, node.types, node.attributes, node.name, node.locations)
+    alone.outputs = [Value(new, r) for r in range(len(node.types))]
+    alone.effects = [new] if key in graph.effects else []
+    alone.signature = flat_signature(len(operands), len(node.types))
+    return alone
+
+
+def _check_kernel(
+    graph: Graph,
+    key: int,
+    values: Mapping[Value, np.ndarray],
+    backend: Backend,
+    options: Options,
+) -> None:
+    """Compile a graph of one fused node and compare it with the values seen in the interpreter."""
+    node = graph[key]
+    alone = _alone(graph, key)
+    program = lower(alone)
+    executable = backend.compile(program, alone, options)
+    given = [values[v] for v in node.operands]
+    expected = [values[Value(key, r)] for r in range(len(node.types))]
+    coarse = coarsest(alone)
+    found = _run_kernel(executable, given, expected, coarse)
+    if found:
+        where = _stage(program, given, expected, coarse, options)
+        raise CheckError(_kernel_text(node, found, where))
+
+
+def _stage(
+    program: Program, given: Arrays, expected: Arrays, coarse: int, options: Options
+) -> str:
+    """Where wrong code went wrong: its program is run slowly, where it is short enough for that."""
+    compiled = f"wrong as compiled for {options.emit}"
+    if sum(kernel.flops + kernel.bytes for kernel in program.kernels) > MAX_SLOW:
+        return compiled
+    try:
+        early = difference(expected, run_program(program, given).results, coarse)
+    except FAULTS as error:
+        early = str(error)
+    return "wrong as lowered, before it is compiled" if early else f"right as lowered, {compiled}"
+
+
+def _run_kernel(executable: Executable, given: Arrays, expected: Arrays, coarse: int) -> str:
+    """What a kernel does wrong, run on arrays that lie between marked bytes.
+
+    Results start as values that are wrong everywhere, so an element that is not written differs.
+    """
+    inputs = [_between_marks(array, MARKS["operand"]) for array in given]
+    results = [_between_marks(_spoiled(array), MARKS["result"]) for array in expected]
+    bound = executable.bind(tuple(a for a, _ in inputs), tuple(a for a, _ in results))
+    try:
+        if bound.run():
+            return "expected the checks in it to hold, got one that fails"
+    except FAULTS as error:
+        return f"expected a kernel that runs, got {type(error).__name__}: {error}"
+    found = difference(expected, [array for array, _ in results], coarse)
+    for what, arrays in (("operand", inputs), ("result", results)):
+        for position, (array, memory) in enumerate(arrays):
+            found = found or _outside(f"{what} {position}", array, memory, MARKS[what])
+    for position, (array, before) in enumerate(zip((a for a, _ in inputs), given)):
+        if not found and array.tobytes() != before.tobytes():
+            return f"expected operand {position} as it was, got it overwritten"
+    return found
+
+
+def _between_marks(array: np.ndarray, mark: int) -> tuple[np.ndarray, np.ndarray]:
+    """A contiguous copy of an array, and the bytes in whose middle it lies."""
+    memory = np.full(array.nbytes + 2 * MARGIN, mark, np.uint8)
+    inside = memory[MARGIN : MARGIN + array.nbytes]
+    copy = inside.view(array.dtype).reshape(array.shape)
+    np.copyto(copy, array)
+    return copy, memory
+
+
+def _outside(what: str, array: np.ndarray, memory: np.ndarray, mark: int) -> str:
+    """The first byte that was written before or behind an array, as "expected X, got Y"."""
+    written = np.flatnonzero(memory != mark)
+    at = written[(written < MARGIN) | (written >= MARGIN + array.nbytes)]
+    if not at.size:
+        return ""
+    element = (int(at[0]) - MARGIN) // array.itemsize
+    return (
+        f"expected nothing written outside of {what}, got element {element} of "
+        f"{array.dtype.name}{list(array.shape)} written"
+    )
+
+
+def _spoiled(expected: np.ndarray) -> np.ndarray:
+    """An array of the same type with another value in the place of each element."""
+    if expected.dtype == np.bool_:
+        return ~expected
+    if expected.dtype.kind in "iu":
+        return expected ^ expected.dtype.type(1)
+    nan = np.isnan(expected)
+    return np.where(nan, np.zeros_like(expected), np.full_like(expected, np.nan))
+
+
+def _kernel_text(node: Node, found: str, where: str) -> str:
+    line = f" ({node.locations[0]})" if node.locations else ""
+    made = f"{where}: a {node.attribute('kind')} of {members(node.attribute('body'))}"
+    text = f"kernel {node.name}{line}: {found}; {made}"
+    return f"{text}\n{describe(node.locations[0])}" if node.locations else text

@@ -1,0 +1,206 @@
+"""Checks of the derivative rules of single ops, which name the op and its rule.
+
+The `jvp` of an op is compared with differences of its NumPy meaning, the `transpose` of a linear op
+with the op itself by the dot test <y, A x> = <A' y, x>, both in float64 along random directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..autodiff import jvp_graph, split_graph, transpose_graph, vjp_graph
+from ..autodiff.common import dependent_nodes
+from ..errors import CheckError, DifferentiationError
+from ..interpret import interpret
+from ..ir.graph import Graph, Node, Value
+from ..ir.location import describe
+from ..ir.signature import flat_signature
+from ..ir.types import TensorType, dtype_of
+from ..ops.record import OpDef
+from ..ops.registry import builder
+
+STEP = 1e-5  # of the differences, which are of fourth order
+RTOL, ATOL = 2e-6, 2e-7
+# Differences do not see these as irgrad does: they declare derivatives to be 0, or jump.
+BY_RULE_ONLY = frozenset(("cast", "stop_gradient"))
+Arrays = Sequence[np.ndarray]
+
+
+def check_op_rules(op: OpDef, seed: int = 0) -> None:
+    """Check the jvp of an op, and the transposes of what it leads to, on its float64 samples.
+
+    Raises CheckError that starts with the op and its rule, as in "sin: jvp: expected ...".
+    """
+    rng = np.random.default_rng(seed)
+    for sample in op.samples(np.random.default_rng(3)):
+        floats = [x for x in sample.operands if x.dtype.kind == "f"]
+        if not floats or any(x.dtype != np.float64 or not np.isfinite(x).all() for x in floats):
+            continue
+        graph = Graph(op.name)
+        b = builder(graph)
+        types = [TensorType(dtype_of(x.dtype), x.shape) for x in sample.operands]
+        operands = [b.wrap(graph.add_input(type_)) for type_ in types]
+        graph.outputs = [x.value for x in b.emit(op.name, operands, **dict(sample.attrs))]
+        graph.signature = flat_signature(len(types), len(graph.outputs))
+        check_graph_rules(graph, sample.operands, rng)
+
+
+def check_graph_rules(graph: Graph, arguments: Arrays, rng: np.random.Generator) -> None:
+    """Check the derivative rules of the nodes of a graph, at the values that they have there.
+
+    First the jvp of each node in order, then the transpose of each node of the graph's linear part.
+    A node of which an operand is infinite or NaN, and one without derivative, is passed over.
+    Raises CheckError that names the op, the rule and the user's line.
+    """
+    seen = _values(graph, arguments)
+    for key in graph.order():
+        node = graph[key]
+        if node.op != "input" and node.op not in BY_RULE_ONLY:
+            _check_jvp(node, [seen[value] for value in node.operands], rng)
+    active = [
+        i for i, x in enumerate(graph.inputs) if graph.type(Value(x)).dtype.is_float
+    ]
+    try:
+        split = split_graph(graph, active)
+    except DifferentiationError:
+        return
+    residuals = interpret(split.forward, _with_captures(graph, arguments))[len(graph.outputs) :]
+    linear = split.linear
+    seeds = [Value(key) for key in linear.inputs[split.residuals :]]
+    tangents = [rng.standard_normal(_shape(linear, seed)) for seed in seeds]
+    typed = [x.astype(linear.type(v).dtype.numpy) for x, v in zip(tangents, seeds)]
+    seen = _values(linear, [*residuals, *typed])
+    moving = dependent_nodes(linear, linear.order(), seeds)
+    moved = {*seeds, *(Value(key, r) for key in moving for r in range(len(linear[key].types)))}
+    for key in moving:
+        node = linear[key]
+        flags = [value in moved for value in node.operands]
+        _check_transpose(node, [seen[value] for value in node.operands], flags, rng)
+
+
+def derivative_graph(
+    graph: Graph, arguments: Arrays, mode: str, rng: np.random.Generator
+) -> tuple[Graph, list[np.ndarray]]:
+    """The graph of a function and its derivative by all float inputs, and arrays to run that on.
+
+    mode: "fwd" for the jvp along a random direction, "rev" for the vjp.
+    Raises DifferentiationError where an op has no derivative.
+    """
+    active = [i for i, x in enumerate(graph.inputs) if graph.type(Value(x)).dtype.is_float]
+    derived = (jvp_graph if mode == "fwd" else vjp_graph)(graph, active)
+    given = [np.asarray(x) for x in _with_captures(graph, arguments)]
+    added = [Value(key) for key in derived.inputs[len(given) :]]
+    more = [
+        rng.standard_normal(_shape(derived, v)).astype(derived.type(v).dtype.numpy) for v in added
+    ]
+    return derived, [*given, *more]
+
+
+def _with_captures(graph: Graph, arguments: Arrays) -> list[np.ndarray]:
+    return [*arguments, *(graph.captures[key] for key in graph.inputs[len(arguments) :])]
+
+
+def _shape(graph: Graph, value: Value) -> tuple[int, ...]:
+    return tuple(int(size) for size in graph.type(value).shape)  # type: ignore[arg-type]
+
+
+def _values(graph: Graph, arguments: Arrays) -> Mapping[Value, np.ndarray]:
+    """All values of a graph as the interpreter computes them."""
+    given = _with_captures(graph, arguments)
+    seen = {Value(key): np.asarray(x) for key, x in zip(graph.inputs, given, strict=True)}
+
+    def watch(key: int, results: Arrays) -> None:
+        seen.update((Value(key, r), x) for r, x in enumerate(results))
+
+    interpret(graph, given, watch=watch)
+    return seen
+
+
+def _alone(node: Node, operands: Arrays, order: Sequence[int]) -> Graph:
+    """A graph of one node whose inputs are its operands, those of `order` in that order."""
+    graph = Graph(node.op)
+    inputs = {
+        i: graph.add_input(TensorType(dtype_of(operands[i].dtype), operands[i].shape))
+        for i in order
+    }
+    values = [inputs[i] for i in range(len(operands))]
+    key = graph.add(node.op, values, node.types, node.attributes, node.name, node.locations)
+    graph.outputs = [Value(key, r) for r in range(len(node.types))]
+    graph.signature = flat_signature(len(operands), len(node.types))
+    return graph
+
+
+def _is_smooth(arrays: Arrays) -> bool:
+    """Whether there are floats, all of them of float64 and finite."""
+    floats = [x for x in arrays if x.dtype.kind == "f"]
+    return bool(floats) and all(x.dtype == np.float64 and np.isfinite(x).all() for x in floats)
+
+
+def _check_jvp(node: Node, operands: Arrays, rng: np.random.Generator) -> None:
+    if not _is_smooth(operands):
+        return
+    graph = _alone(node, operands, range(len(operands)))
+    active = [i for i, x in enumerate(operands) if x.dtype.kind == "f"]
+    try:
+        pushed = jvp_graph(graph, active)
+    except DifferentiationError:
+        return
+    direction = [rng.uniform(-1, 1, operands[i].shape) for i in active]
+
+    def moved(scale: float) -> list[np.ndarray]:
+        at = list(operands)
+        for i, d in zip(active, direction):
+            at[i] = operands[i] + scale * STEP * d
+        return [x for x in interpret(graph, at) if x.dtype.kind == "f"]
+
+    parts = zip(moved(1), moved(-1), moved(2), moved(-2))
+    with np.errstate(all="ignore"):
+        expected = [(8 * (a - b) - (c - d)) / (12 * STEP) for a, b, c, d in parts]
+    got = interpret(pushed, [*operands, *direction])[len(graph.outputs) :]
+    for position, (want, have) in enumerate(zip(expected, got, strict=True)):
+        _compare(node, "jvp", f"tangent of result {position} equal to differences", want, have)
+
+
+def _check_transpose(
+    node: Node, operands: Arrays, linear: Sequence[bool], rng: np.random.Generator
+) -> None:
+    widths = {type_.dtype.name for type_ in node.types if type_ is not None}
+    if not _is_smooth(operands) or widths != {"f64"}:
+        return
+    order = sorted(range(len(operands)), key=lambda i: linear[i])
+    graph = _alone(node, operands, order)
+    count = linear.count(True)
+    positions = range(len(operands) - count, len(operands))
+    transposed = transpose_graph(graph, positions)
+    fixed = [operands[i] for i in order[: positions.start]]
+    moving = [rng.standard_normal(operands[i].shape) for i in order[positions.start :]]
+    image = interpret(graph, [*fixed, *moving])
+    weights = [rng.standard_normal(x.shape) for x in image]
+    pulled = interpret(transposed, [*fixed, *weights])
+    what = "cotangents of the transpose test <y, A x> = <A' y, x>"
+    _compare(node, "transpose", what, _dot(weights, image), _dot(pulled, moving))
+
+
+def _dot(left: Arrays, right: Arrays) -> np.ndarray:
+    return np.asarray(sum(float(np.sum(a * b)) for a, b in zip(left, right, strict=True)))
+
+
+def _compare(node: Node, rule: str, what: str, want: np.ndarray, have: np.ndarray) -> None:
+    """Raise CheckError unless a derivative agrees; where differences are not finite it may be any.
+    """
+    want, have = np.asarray(want, np.float64), np.asarray(have, np.float64)
+    known = np.isfinite(want)
+    scale = max(1.0, float(np.max(np.abs(want), where=known, initial=0.0)))
+    with np.errstate(all="ignore"):
+        error = np.where(known, np.abs(have - want), 0.0)
+        wrong = ~(error <= ATOL * scale + RTOL * np.where(known, np.abs(want), 0.0))
+    if not wrong.any():
+        return
+    at = int(np.flatnonzero(wrong)[0])
+    text = (
+        f"{node.op}: {rule}: expected {what}, got {have.flat[at]} instead of {want.flat[at]} at "
+        f"flat index {at}"
+    )
+    raise CheckError(f"{text}\n{describe(node.locations[0])}" if node.locations else text)
