@@ -21,9 +21,14 @@ from .ir import (
 
 def print_kernel(kernel: Kernel) -> str:
     """The text of a kernel: its buffers, then its statements, nested ones indented."""
+    return "\n".join(line for line, _ in kernel_lines(kernel)) + "\n"
+
+
+def kernel_lines(kernel: Kernel) -> list[tuple[str, Statement | None]]:
+    """The lines of a kernel's text, each with the statement that it shows or begins."""
     buffers = ", ".join(f"{b.access} {b.name}: {b.dtype}[{b.size}]" for b in kernel.buffers)
-    lines = [f"kernel {kernel.name}({buffers}) {{", *_lines(kernel.body, "  "), "}"]
-    return "\n".join(lines) + "\n"
+    head = f"kernel {kernel.name}({buffers}) {{"
+    return [(head, None), *_lines(kernel.body, "  "), ("}", None)]
 
 
 def statement_text(statement: Statement) -> str:
@@ -33,14 +38,16 @@ def statement_text(statement: Statement) -> str:
     return _simple(statement)
 
 
-def _lines(body: tuple[Statement, ...], indent: str) -> Iterator[str]:
+def _lines(
+    body: tuple[Statement, ...], indent: str
+) -> Iterator[tuple[str, Statement | None]]:
     for statement in body:
         if isinstance(statement, For | Reduce | Contract):
-            yield f"{indent}{_head(statement)} {{"
+            yield f"{indent}{_head(statement)} {{", statement
             yield from _lines(statement.body, indent + "  ")
-            yield f"{indent}}}"
+            yield f"{indent}}}", None
         else:
-            yield indent + _simple(statement)
+            yield indent + _simple(statement), statement
 
 
 def _simple(statement: Let | Load | Store | Accumulate | Check) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from . import command_compile, command_ir, command_run
+from . import command_compile, command_ir, command_run, command_view
 from .bench.command import bench_app
 from .report import FAILED, complain, not_written, reported, say
 
@@ -47,6 +47,7 @@ def make_app() -> typer.Typer:
     app.command("ir", help=command_ir.HELP)(command_ir.ir)
     app.command("run", help=command_run.HELP)(command_run.run)
     app.command("compile", help=command_compile.HELP)(command_compile.compile_source)
+    app.command("view", help=command_view.HELP)(command_view.view)
     app.add_typer(bench_app(), name="bench")
     return app
 

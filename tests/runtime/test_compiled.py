@@ -51,7 +51,7 @@ def test_kernels_have_code_and_lines(compiled: ig.Compiled) -> None:
         assert "ret" in kernel.source("asm")
         assert kernel.flops > 0
         assert kernel.bytes > 0
-    message = "source: expected 'numba', 'llvm' or 'asm', got 'c'"
+    message = "source: expected 'numba', 'llvm', 'asm', 'llvm-lines' or 'asm-lines', got 'c'"
     with pytest.raises(ig.errors.ArgumentError, match=message):
         compiled.kernels[0].source("c")
 
@@ -88,7 +88,7 @@ def test_equal_programs_share_their_code() -> None:
 
 
 def test_edits_are_explained() -> None:
-    text = ig.compile(lambda x: (x * 1.0 + 0.0) * 2, "f64[4]").explain()
+    text = ig.compile(lambda x: (x * 1.0 + 0.0) * 2, "f64[4]", target="reference").explain()
     assert "simplify: " in text
     assert "test_compiled.py" in text
 
@@ -98,12 +98,12 @@ def test_widenings_are_listed_and_refused_under_strict() -> None:
         return x * 2.0 + y
 
     specs = "f32[4]", "f64[4]"
-    report = ig.compile(f, *specs).report()
+    report = ig.compile(f, *specs, target="reference").report()
     assert "widened floats:\n  f32 is widened to f64" in report
     with pytest.raises(ig.errors.DTypeError, match="expected no widened float array") as caught:
         ig.compile(f, *specs, strict=True)
     assert str(caught.value).endswith("return x * 2.0 + y")
-    ig.compile(f, "f32[4]", "f32[4]", strict=True)
+    ig.compile(f, "f32[4]", "f32[4]", strict=True, target="reference")
 
 
 def test_graphs_are_compiled_and_called_as_the_function_was() -> None:
@@ -136,9 +136,10 @@ def test_compile_takes_jitted_functions_and_static_values() -> None:
     def f(x: Any, n: int) -> Any:
         return x**n
 
-    assert ig.compile(f, "f64[3]", 3, static=1)(np.full(3, 2.0)).tolist() == [8, 8, 8]
+    cubed = ig.compile(f, "f64[3]", 3, static=1, target="reference")
+    assert cubed(np.full(3, 2.0)).tolist() == [8, 8, 8]
     jitted = ig.jit(lambda x: x + 1, specs=("f64[3]",))
-    assert ig.compile(jitted)(np.zeros(3)).tolist() == [1, 1, 1]
+    assert ig.compile(jitted, target="reference")(np.zeros(3)).tolist() == [1, 1, 1]
     with pytest.raises(ig.errors.ArgumentError, match="compile: expected a function or a graph"):
         ig.compile("f")  # type: ignore[arg-type]
 
@@ -168,8 +169,10 @@ def test_bad_options_are_refused(kind: str) -> None:
 def test_options_reach_the_compile() -> None:
     graph = ig.trace(lambda x, y: x * y + 1.0, "f64[4]", "f64[4]")
     assert "fma" in ig.compile(graph).ir()
-    assert "fma" not in ig.compile(graph, numerics="exact").ir()
-    assert ig.compile(graph, options=ig.Options(numerics="exact")).options.numerics == "exact"
+    exact = ig.compile(graph, options=ig.Options(numerics="exact"))
+    assert exact.options.numerics == "exact"
+    assert "fma" not in exact.ir()
+    assert "fma" not in ig.compile(graph, numerics="exact", target="reference").ir()
 
 
 def test_settings_of_the_environment(tmp_path: Any, monkeypatch: Any, capsys: Any) -> None:

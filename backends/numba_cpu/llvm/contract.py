@@ -179,8 +179,9 @@ class _Epilogue:
         context = tile.extra[-1] if len(tile.extra) > len(self.names) else None
         outer = self.outer
         emitter = KernelEmitter(
-            outer.buffers, pointers, outer.dtypes, outer.vector_bytes, context, outer.emit_loop
-        )
+            outer.buffers, pointers, outer.dtypes, outer.vector_bytes, context, outer.emit_loop,
+            mark=outer.mark,
+        )  # fmt: skip
         scope = Scope(builder, {}, self._batch_indices(builder, tile.batch))
         contract = self.contract
         if self.along_rows:

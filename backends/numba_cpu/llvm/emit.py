@@ -124,13 +124,15 @@ class Scope:
 
 
 LoopEmitter = Callable[["KernelEmitter", Scope, For | Reduce], None]
+Mark = Callable[[ir.IRBuilder, Statement], None]
 
 
 class KernelEmitter:
     """Emits the statements of one kernel into one function.
 
     pointers: of each buffer by name. context: pointer to the irg_ctx where the kernel has checks.
-    stack: builds in the function's first block, where stack arrays belong.
+    stack: builds in the function's first block, where stack arrays belong. mark: is called with
+    each builder of a statement before it is emitted, to set the builder's debug metadata.
     """
 
     def __init__(
@@ -142,6 +144,7 @@ class KernelEmitter:
         context: ir.Value | None,
         emit_loop: LoopEmitter,
         stack: ir.IRBuilder | None = None,
+        mark: Mark | None = None,
     ) -> None:
         self.buffers = buffers
         self.pointers = pointers
@@ -150,6 +153,7 @@ class KernelEmitter:
         self.context = context
         self.emit_loop = emit_loop
         self.stack = stack
+        self.mark = mark
 
     def stack_array(self, element: ir.Type, count: int) -> ir.Value:
         """A stack array that lives as long as the function runs."""
@@ -161,7 +165,11 @@ class KernelEmitter:
 
     def emit(self, scope: Scope, body: tuple[Statement, ...]) -> None:
         """Emit statements in order."""
+        around = scope.builder.debug_metadata
         for statement in body:
+            if self.mark is not None:
+                for builder in filter(None, (scope.builder, scope.hoist)):
+                    self.mark(builder, statement)
             if isinstance(statement, Let):
                 self._let(scope, statement)
             elif isinstance(statement, Load):
@@ -177,6 +185,7 @@ class KernelEmitter:
             else:
                 assert isinstance(statement, For | Reduce), "a contraction within another statement"
                 self.emit_loop(self, scope, statement)
+        scope.builder.debug_metadata = around
 
     def vector(self, scope: Scope, name: str) -> ir.Value:
         """A scalar of the kernel in the lanes of the scope."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from llvmlite import ir
 
 from irgrad.backends.numba_cpu.llvm.contract import contract_workspace, emit_contract
-from irgrad.backends.numba_cpu.llvm.emit import KernelEmitter, Scope, scalar_dtypes
+from irgrad.backends.numba_cpu.llvm.emit import KernelEmitter, Mark, Scope, scalar_dtypes
 from irgrad.backends.numba_cpu.llvm.loops import emit_loop
 from irgrad.backends.numba_cpu.llvm.vectors import POINTER, VOID
 from irgrad.kernel.ir import Check, Contract, Kernel, walk
@@ -22,12 +22,14 @@ def kernel_workspace(kernel: Kernel, vector_bytes: int) -> int:
     return max((contract_workspace(s, vector_bytes) for s in contracts), default=0)
 
 
-def kernel_function(module: ir.Module, kernel: Kernel, vector_bytes: int) -> ir.Function:
+def kernel_function(
+    module: ir.Module, kernel: Kernel, vector_bytes: int, mark: Mark | None = None
+) -> ir.Function:
     """Emit `internal void <name>(buffers..., [workspace], [irg_ctx*])`.
 
     A pointer for each buffer in order, none of which aliases another; the workspace where
     `kernel_workspace` is not 0, the context where `needs_context` holds. vector_bytes: 16, 32
-    or 64.
+    or 64. mark: as in `KernelEmitter`.
     """
     assert vector_bytes in (16, 32, 64)
     workspace = kernel_workspace(kernel, vector_bytes) > 0
@@ -51,11 +53,14 @@ def kernel_function(module: ir.Module, kernel: Kernel, vector_bytes: int) -> ir.
         function.args[-1] if context else None,
         emit_loop,
         stack,
+        mark,
     )
     scope = Scope(builder, {}, {})
     scratch = function.args[len(kernel.buffers)] if workspace else None
     for statement in kernel.body:
         if isinstance(statement, Contract):
+            if mark is not None:
+                mark(builder, statement)
             emit_contract(emitter, scope, kernel, statement, scratch)
         else:
             emitter.emit(scope, (statement,))

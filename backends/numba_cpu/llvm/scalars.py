@@ -257,6 +257,17 @@ def _bits(method: str) -> Callable[..., ir.Value]:
     return lambda site, a, b: getattr(site.builder, method)(a, b)
 
 
+def _shift(method: str) -> Callable[..., ir.Value]:
+    """The bits moved by a count, zeros coming in; 0 for a count that is not below the width."""
+
+    def emit(site: Site, x: ir.Value, count: ir.Value) -> ir.Value:
+        width = site.number(8 * DTYPES[site.operand_dtype].itemsize)
+        inside = site.builder.icmp_unsigned("<", count, width)
+        return site.builder.select(inside, getattr(site.builder, method)(x, count), site.number(0))
+
+    return emit
+
+
 def _select(site: Site, condition: ir.Value, a: ir.Value, b: ir.Value) -> ir.Value:
     return site.builder.select(condition, a, b)
 
@@ -286,6 +297,11 @@ def _cast(site: Site, x: ir.Value) -> ir.Value:
     return (builder.sext if signed else builder.zext)(x, kind)
 
 
+def _bitcast(site: Site, x: ir.Value) -> ir.Value:
+    kind = value_type(site.dtype, site.lanes)
+    return x if x.type == kind else site.builder.bitcast(x, kind)
+
+
 PRIMITIVES: Mapping[str, Callable[..., ir.Value]] = MappingProxyType(
     {
         "neg": _neg,
@@ -311,8 +327,11 @@ PRIMITIVES: Mapping[str, Callable[..., ir.Value]] = MappingProxyType(
         "or": _bits("or_"),
         "xor": _bits("xor"),
         "not": lambda site, x: site.builder.not_(x),
+        "shift_left": _shift("shl"),
+        "shift_right": _shift("lshr"),
         "select": _select,
         "cast": _cast,
+        "bitcast": _bitcast,
         "isnan": _isnan,
     }
 )

@@ -41,9 +41,11 @@ Example:
 
     irgrad bench accuracy --function erf --function pow
 
-A function of one f32 argument is compared with float64 at all of its 4294967296 arguments, f64 with
-MPFR and with long double at points that lie densely where functions are hard. Stop it with ^C: the
-same command goes on where it stopped. An error above 2 ulp ends in exit code 1.
+A function of one f32 argument is compared with float64 at all of its 4294967296 arguments, in 1 to
+3 minutes on an idle core; pow and atan2 at 2**30 pairs, a quarter of them beside hard values, a
+quarter of any bits, half where the function moves. f64 is compared with long double and, by way of
+gmpy2, with MPFR, at points that lie densely where functions are hard. Stop it with ^C: the same
+command goes on where it stopped. An error above 2 ulp ends in exit code 1.
 """
 COLUMNS = ("function", "dtype", "reference", "points", "max ulp", "at",
            *(f"> {bound:g}" for bound in BOUNDS), "wrong", "its error")
