@@ -1,12 +1,14 @@
 """Counts what the whole run compiles, prints it, and holds it to a limit.
 
-Tests of derivatives and of the traced NumPy call transforms on arrays hundreds of times. There the
-graphs are run by the interpreter, the oracle; that kernels equal it is tested elsewhere.
+Tests of derivatives, of errors and of the traced NumPy call transforms on arrays hundreds of times.
+There the graphs are run by the interpreter, the oracle; that kernels equal it is tested elsewhere.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from unittest import mock
 
 import llvmlite.binding as llvm
@@ -16,10 +18,15 @@ import pytest
 import irgrad.differentiation
 from irgrad.interpret import interpret
 from irgrad.ir import Graph
+from irgrad.jitted import Plan
 
-MAX_COMPILES = 560
-INTERPRETED = frozenset({"autodiff", "batching", "numpy"})
+MAX_COMPILES = 400
+INTERPRETED = frozenset({"autodiff", "batching", "errors", "numpy"})
 COMPILES = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "interpreted: transforms run graphs by the interpreter")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,7 +40,10 @@ def _count_compiles(request: pytest.FixtureRequest) -> Iterator[None]:
         stash[COMPILES] += 1
         return emit(machine, module)
 
-    with mock.patch.object(llvm.TargetMachine, "emit_object", counted):
+    with (
+        mock.patch.object(llvm.TargetMachine, "emit_object", counted),
+        mock.patch.dict(os.environ, IRGRAD_CACHE="off"),  # what counts is compiled
+    ):
         yield
     assert stash[COMPILES] <= MAX_COMPILES, f"{stash[COMPILES]} compiles, limit {MAX_COMPILES}"
 
@@ -46,8 +56,10 @@ def _interpreted(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]
 def _derivatives_by_the_interpreter(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if request.path.parent.name in INTERPRETED:
+    marked = request.node.get_closest_marker("interpreted") is not None
+    if marked or request.path.parent.name in INTERPRETED:
         monkeypatch.setattr(irgrad.differentiation, "_execute", _interpreted)
+        monkeypatch.setattr(irgrad.differentiation, "Plan", partial(Plan, target="reference"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

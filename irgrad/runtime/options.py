@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import wraps
 from typing import Any, Literal, TypeVar
 
 from ..errors import ArgumentError, IrgradError, brief
 from ..tracing.locations import add_location, user_locations
+from .progress import OnProgress
 
 C = TypeVar("C", bound=type)
 
@@ -48,7 +49,8 @@ class Options:
     error. check: "all" compares each pass and each kernel with the interpreter. debug_nan: look for
     NaN in kernels. max_retraces: how often one jitted function may be compiled again.
     memory_budget: bytes, None for no bound. arch: the processor that code is for. profile: the name
-    of the tuning profile.
+    of the tuning profile. progress: called as a compile goes on with a phase, the steps of it that
+    are done, and how many it has; what it raises ends the compile.
 
     Raises ArgumentError for values that are not known or that this version does not have.
     """
@@ -62,6 +64,7 @@ class Options:
     memory_budget: int | None = None
     arch: str = "native"
     profile: str = "default"
+    progress: OnProgress | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         _expect("emit", self.emit, ("llvm", "numba"))
@@ -75,6 +78,10 @@ class Options:
         if type(self.max_retraces) is not int or self.max_retraces < 0:
             raise ArgumentError(
                 f"option max_retraces: expected an integer >= 0, got {brief(self.max_retraces)}"
+            )
+        if self.progress is not None and not callable(self.progress):
+            raise ArgumentError(
+                f"option progress: expected a function or None, got {brief(self.progress)}"
             )
 
 

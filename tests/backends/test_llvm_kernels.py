@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 from kernel_cases import (
@@ -35,28 +38,14 @@ from irgrad.kernel.ir import (
 SIZES = (0, 1, 2, 3, 5, 8, 15, 16, 17, 33, 64, 65, 100, 131)
 
 
-def check_all(kernels: list[Kernel], tolerance: float = 0.0, special: bool = False) -> None:
-    """Compare every kernel with its meaning, and the vector sizes with each other bit for bit.
+@dataclass(frozen=True)
+class Group:
+    """Kernels with the relative tolerance of their results; special: also on arrays with NaN,
+    infinities and signed zeros."""
 
-    special: also on arrays with NaN, infinities and signed zeros.
-    """
-    runners = [Runner(kernels, cpu) for cpu in processors()]
-    for runner in runners:
-        assert undefined_symbols(runner.object) == set()
-    for with_special in (False, True) if special else (False,):
-        given = [random_arrays(k, seed, with_special) for seed, k in enumerate(kernels)]
-        wanted: list[Arrays] = [copy_arrays(arrays) for arrays in given]
-        for kernel, arrays in zip(kernels, wanted, strict=True):
-            evaluate_kernel(kernel, arrays)
-        first: list[Arrays] | None = None
-        for runner in runners:
-            found = [copy_arrays(arrays) for arrays in given]
-            status, _ = runner.run(found)
-            assert status == 0
-            first = first or found
-            for kernel, a, b, c in zip(kernels, found, wanted, first, strict=True):
-                assert_same(kernel, a, b, tolerance)
-                assert same_bits(a, c, kernel), f"{kernel.name} at {runner.cpu.vector_bytes} bytes"
+    kernels: list[Kernel]
+    tolerance: float = 0.0
+    special: bool = False
 
 
 # -- loads and stores ------------------------------------------------------------------------------
@@ -131,17 +120,17 @@ def mixed_kernel(n: int) -> Kernel:
     return Kernel(f"mixed_{n}", buffers(text), (For("i", 3, (For("j", n, b.body),)),))
 
 
-def test_accesses() -> None:
+def accesses() -> Group:
     kernels = [access_kernel(n, dtype) for n in SIZES for dtype in ("f32", "f64")]
     kernels += [access_kernel(n, dtype) for n in (3, 37) for dtype in ("i8", "u16", "i32", "i64")]
-    check_all(kernels)
+    return Group(kernels)
 
 
-def test_matrices_bools_and_mixed_dtypes() -> None:
+def matrices_bools_and_mixed_dtypes() -> Group:
     kernels = [matrix_kernel(r, c) for r, c in ((1, 1), (3, 17), (17, 3), (33, 40), (9, 2))]
     kernels += [bool_kernel(n) for n in (1, 7, 64, 65, 130)]
     kernels += [mixed_kernel(n) for n in (1, 4, 9, 37)]
-    check_all(kernels)
+    return Group(kernels)
 
 
 def permute_kernel(a: int, b: int, c: int, swap: bool, dtype: str = "f32") -> Kernel:
@@ -173,7 +162,7 @@ def strided_kernel(n: int, stride: int, dtype: str) -> Kernel:
     return Kernel(f"strided_{n}_{stride}_{dtype}", buffers(text), (For("j", n, b.body),))
 
 
-def test_tiles_and_strides() -> None:
+def tiles_and_strides() -> Group:
     shapes = ((40, 2, 33), (16, 1, 16), (17, 3, 70), (150, 1, 130), (5, 4, 40))
     kernels = [permute_kernel(*s, swap) for s in shapes for swap in (False, True)]
     kernels += [permute_kernel(19, 2, 35, False, dtype) for dtype in ("f64", "i32", "i64")]
@@ -183,7 +172,7 @@ def test_tiles_and_strides() -> None:
         for stride in (2, 3, -4, 5, -7)
         for dtype in ("f32", "f64", "bool", "i64")
     ]
-    check_all(kernels)
+    return Group(kernels)
 
 
 # -- nests of small loops --------------------------------------------------------------------------
@@ -208,9 +197,9 @@ def small_rows_kernel(rows: int, columns: int) -> Kernel:
     return Kernel(f"rows_{rows}_{columns}", buffers(text), (For("i", rows, body),))
 
 
-def test_rows_of_few_columns() -> None:
+def rows_of_few_columns() -> Group:
     kernels = [small_rows_kernel(r, c) for r in (1, 7, 16, 37) for c in (1, 2, 3, 4, 7)]
-    check_all(kernels, tolerance=1e-6)
+    return Group(kernels, tolerance=1e-6)
 
 
 def sequential_kernel(n: int) -> Kernel:
@@ -235,8 +224,8 @@ def sequential_kernel(n: int) -> Kernel:
     return Kernel(f"sequential_{n}", buffers(text), body + end.body)
 
 
-def test_iterations_that_depend_on_each_other() -> None:
-    check_all([sequential_kernel(n) for n in (1, 2, 7, 40, 150)])
+def iterations_that_depend_on_each_other() -> Group:
+    return Group([sequential_kernel(n) for n in (1, 2, 7, 40, 150)])
 
 
 # -- reductions ------------------------------------------------------------------------------------
@@ -262,15 +251,15 @@ def reduction_kernel(n: int, dtype: str, kinds: tuple[str, ...], heavy: bool = F
     return Kernel(name, buffers(text), (For("i", 3, body),))
 
 
-def test_reductions_of_floats() -> None:
+def reductions_of_floats() -> Group:
     sizes = (1, 2, 3, 5, 16, 17, 31, 33, 63, 65, 128, 129, 200, 515)
     kernels = [reduction_kernel(n, dtype, NUMBER_KINDS) for n in sizes for dtype in ("f32", "f64")]
     kernels += [reduction_kernel(n, dtype, ("sum",)) for n in (0, 7, 129, 640) for dtype in
                 ("f32", "f64")]  # fmt: skip
-    check_all(kernels, special=True)
+    return Group(kernels, special=True)
 
 
-def test_reductions_of_integers_and_bools() -> None:
+def reductions_of_integers_and_bools() -> Group:
     sizes = (1, 3, 5, 31, 64, 70, 200)
     kernels = [
         reduction_kernel(n, dtype, NUMBER_KINDS)
@@ -280,17 +269,17 @@ def test_reductions_of_integers_and_bools() -> None:
     kinds = ("any", "all", "max", "min", "argmax", "argmin")
     kernels += [reduction_kernel(n, "bool", kinds) for n in sizes]
     kernels += [reduction_kernel(0, "bool", ("any", "all")), reduction_kernel(0, "i32", ("prod",))]
-    check_all(kernels)
+    return Group(kernels)
 
 
-def test_reductions_of_larger_bodies() -> None:
+def reductions_of_larger_bodies() -> Group:
     sizes = (1, 3, 15, 16, 64, 65, 129, 400)
     kernels = [
         reduction_kernel(n, dtype, ("sum", "max", "argmax"), True)
         for n in sizes
         for dtype in ("f32", "f64")
     ]
-    check_all(kernels, tolerance=1e-5)
+    return Group(kernels, tolerance=1e-5)
 
 
 def mixed_reduction_kernel(n: int) -> Kernel:
@@ -315,8 +304,8 @@ def mixed_reduction_kernel(n: int) -> Kernel:
     return Kernel(f"mixed_reduction_{n}", buffers(text), body)
 
 
-def test_reductions_of_several_dtypes() -> None:
-    check_all([mixed_reduction_kernel(n) for n in (1, 3, 4, 31, 33, 64, 65, 200)])
+def reductions_of_several_dtypes() -> Group:
+    return Group([mixed_reduction_kernel(n) for n in (1, 3, 4, 31, 33, 64, 65, 200)])
 
 
 def softmax_kernel(rows: int, columns: int) -> Kernel:
@@ -340,9 +329,9 @@ def softmax_kernel(rows: int, columns: int) -> Kernel:
     return Kernel(f"softmax_{rows}_{columns}", buffers(text), (For("i", rows, body),))
 
 
-def test_softmax_with_a_row_buffer() -> None:
+def softmax_with_a_row_buffer() -> Group:
     kernels = [softmax_kernel(r, c) for r, c in ((1, 1), (5, 3), (3, 10), (2, 64), (2, 203))]
-    check_all(kernels, tolerance=1e-6)
+    return Group(kernels, tolerance=1e-6)
 
 
 # -- accumulation ----------------------------------------------------------------------------------
@@ -364,7 +353,7 @@ def accumulate_kernel(rows: int, columns: int, kind: str, dtype: str, point: boo
     return Kernel(f"accumulate_{kind}_{columns}_{point}", buffers(text), body)
 
 
-def test_accumulation() -> None:
+def accumulation() -> Group:
     kernels = [
         accumulate_kernel(4, columns, kind, dtype, point)
         for columns in (1, 3, 16, 37)
@@ -372,7 +361,7 @@ def test_accumulation() -> None:
                             ("any", "bool"), ("all", "bool"))
         for point in (False, True)
     ]  # fmt: skip
-    check_all(kernels, special=True)
+    return Group(kernels, special=True)
 
 
 # -- checks ----------------------------------------------------------------------------------------
@@ -391,20 +380,24 @@ def check_kernel(n: int, stride: int) -> Kernel:
     return Kernel(f"check_{n}_{stride}", buffers(text), body)
 
 
+CHECKED = ((1, 1), (3, -1), (16, 2), (37, 1), (37, -1))
+
+
 @pytest.mark.parametrize("cpu", processors(), ids=lambda cpu: str(cpu.vector_bytes))
 def test_checks(cpu: Cpu) -> None:
-    for n, stride in ((1, 1), (3, -1), (16, 2), (37, 1), (37, -1)):
-        kernel = check_kernel(n, stride)
-        runner = Runner([kernel], cpu)
+    kernels = [check_kernel(n, stride) for n, stride in CHECKED]
+    runner = Runner(kernels, cpu)
+    for number, kernel in enumerate(kernels):
         size = kernel.buffers[0].size
         for bad in ({}, {size - 1: -1.0}, {0: -1.0, size // 2: -2.0}, {size - 1: 0.0, 0: -1.0}):
-            x = np.ones(size, np.float32)
+            xs = [np.ones(k.buffers[0].size, np.float32) for k in kernels]
             for place, value in bad.items():
-                x[place] = value
-            arrays = {"x": x, "o": np.zeros_like(x)}
-            failures = failed_checks(kernel, copy_arrays(arrays))
-            _, context = runner.run([arrays])
-            np.testing.assert_array_equal(arrays["o"], x)
+                xs[number][place] = value
+            given = [{"x": x, "o": np.zeros_like(x)} for x in xs]
+            failures = failed_checks(kernel, copy_arrays(given[number]))
+            _, context = runner.run(given)
+            for arrays, x in zip(given, xs, strict=True):
+                np.testing.assert_array_equal(arrays["o"], x)
             assert context[0] == (1 if failures else 0)
             if failures:
                 assert tuple(context[1:3]) == min(failures)
@@ -456,7 +449,7 @@ def contract_kernel(
     return Kernel(name, buffers(text), (contract,))
 
 
-def test_contractions_of_floats() -> None:
+def contractions_of_floats() -> Group:
     shapes = ((1, 1, 1), (5, 7, 3), (17, 33, 20), (4, 1, 9), (37, 1, 5), (1, 40, 6), (3, 5, 0))
     kernels = [
         contract_kernel(m, n, k, dtype, epilogue)
@@ -466,13 +459,87 @@ def test_contractions_of_floats() -> None:
     ]
     kernels += [contract_kernel(6, 19, 4, "f32", epilogue, 3) for epilogue in (False, True)]
     kernels += [contract_kernel(2, 3, 300)]
-    check_all(kernels, tolerance=1e-6)
+    return Group(kernels, tolerance=1e-6)
 
 
-def test_contractions_of_integers() -> None:
+def contractions_of_integers() -> Group:
     kernels = [
         contract_kernel(m, n, k, dtype, True, batch)
         for m, n, k, batch in ((1, 1, 1, 0), (5, 7, 3, 2), (3, 4, 0, 0))
         for dtype in ("i32", "i64")
     ]
-    check_all(kernels)
+    return Group(kernels)
+
+
+# -- all of them -----------------------------------------------------------------------------------
+
+GROUPS = (
+    accesses,
+    matrices_bools_and_mixed_dtypes,
+    tiles_and_strides,
+    rows_of_few_columns,
+    iterations_that_depend_on_each_other,
+    reductions_of_floats,
+    reductions_of_integers_and_bools,
+    reductions_of_larger_bodies,
+    reductions_of_several_dtypes,
+    softmax_with_a_row_buffer,
+    accumulation,
+    contractions_of_floats,
+    contractions_of_integers,
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one kernel was given, what its meaning makes of that, and what each processor did."""
+
+    kernel: Kernel
+    wanted: Arrays
+    found: dict[int, Arrays]
+
+
+@pytest.fixture(scope="module")
+def runs() -> dict[str, list[Run]]:
+    """All kernels of all groups in one module for each processor; `name special` with NaN."""
+    groups = {f.__name__: f() for f in GROUPS}
+    kernels = [
+        replace(kernel, name=f"{name}_{kernel.name}")
+        for name, group in groups.items()
+        for kernel in group.kernels
+    ]
+    labels = [name for name, group in groups.items() for _ in group.kernels]
+    runners = [Runner(kernels, cpu) for cpu in processors()]
+    for runner in runners:
+        assert undefined_symbols(runner.object) == set()
+    runs: dict[str, list[Run]] = {}
+    for special in (False, True):
+        given = [random_arrays(k, seed, special) for seed, k in enumerate(kernels)]
+        found: dict[int, list[Arrays]] = {}
+        for runner in runners:
+            found[runner.cpu.vector_bytes] = [copy_arrays(arrays) for arrays in given]
+            status, _ = runner.run(found[runner.cpu.vector_bytes])
+            assert status == 0
+        for number, (label, kernel) in enumerate(zip(labels, kernels, strict=True)):
+            if special and not groups[label].special:
+                continue
+            wanted = copy_arrays(given[number])
+            evaluate_kernel(kernel, wanted)
+            runs.setdefault(label, []).append(
+                Run(kernel, wanted, {size: arrays[number] for size, arrays in found.items()})
+            )
+    return runs
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda f: f.__name__)
+def test_kernels_do_what_they_mean(
+    runs: dict[str, list[Run]], group: Callable[[], Group]
+) -> None:
+    """Every kernel equals its meaning, and the vector sizes each other bit for bit."""
+    made = group()
+    assert len(runs[group.__name__]) == len(made.kernels) * (1 + made.special)
+    for run in runs[group.__name__]:
+        first = next(iter(run.found.values()))
+        for size, found in run.found.items():
+            assert_same(run.kernel, found, run.wanted, made.tolerance)
+            assert same_bits(found, first, run.kernel), f"{run.kernel.name} at {size} bytes"

@@ -6,18 +6,17 @@ Expected values are those of C99 (Annex F) where it has the function, else limit
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 import pytest
 
+import irgrad as ig
 from irgrad.tools.accuracy.errors import ulp_errors
 from irgrad.tools.accuracy.functions import all_functions
-from irgrad.tools.accuracy.measure import CHUNK, DTYPES, compile_function
+from irgrad.tools.accuracy.measure import CHUNK, DTYPES
 
 INF, NAN, PI = math.inf, math.nan, math.pi
-Call = Callable[..., np.ndarray]
 
 # Arguments whose results hold in f32 and f64 without any error, signs of zeros included.
 EXACT: dict[str, list[tuple[float, float]]] = {
@@ -80,8 +79,18 @@ ROUNDED: dict[str, list[tuple[tuple[float, ...], float]]] = {
 
 
 @cache
-def _compiled(name: str, dtype: str) -> Call:
-    return compile_function(all_functions()[name], dtype)
+def _compiled(dtype: str) -> ig.Compiled:
+    """All functions over vectors of CHUNK elements, each from inputs of its own."""
+    type_ = f"{dtype}[{CHUNK}]"
+    inputs, nodes = [], []
+    for number, function in enumerate(all_functions().values()):
+        operands = [f"%{name}_{function.name}" for name in "xy"[: function.arity]]
+        inputs += [f"{operand}: {type_}" for operand in operands]
+        nodes.append(f"  %{number} = {function.op}({', '.join(operands)}) : {type_}\n")
+    results = ", ".join(f"%{number}" for number in range(len(nodes)))
+    return ig.compile(ig.ir.parse(
+        f"irgrad 1\ngraph @all({', '.join(inputs)}) {{\n{''.join(nodes)}  return {results}\n}}\n"
+    ))
 
 
 def _apply(name: str, dtype: str, *arguments: object) -> np.ndarray:
@@ -89,7 +98,13 @@ def _apply(name: str, dtype: str, *arguments: object) -> np.ndarray:
     arrays = [np.asarray(a, dtype=DTYPES[dtype]) for a in arguments]
     count = arrays[0].size
     assert 0 < count <= CHUNK
-    return _compiled(name, dtype)(*(np.resize(a, CHUNK) for a in arrays))[0][:count]
+    given = [np.resize(a, CHUNK) for a in arrays]
+    ones = np.ones(CHUNK, DTYPES[dtype])
+    every: list[np.ndarray] = []
+    for function in all_functions().values():
+        every += given if function.name == name else [ones] * function.arity
+    result = _compiled(dtype)(*every)[list(all_functions()).index(name)]
+    return np.asarray(result)[:count]
 
 
 def _assert_same(got: np.ndarray, wanted: np.ndarray, where: list[object]) -> None:

@@ -242,7 +242,7 @@ def donate_a_read_only_array() -> None:
 
 @faulty(DonationError, "w", "not C-contiguous")
 def donate_a_transpose() -> None:
-    step = ig.jit(lambda w: w * 2, donate=0)
+    step = ig.jit(lambda w: w * 2, donate=0, target="reference")
     step(X.T)  # BAD
 
 
@@ -262,7 +262,7 @@ def donate_what_is_captured() -> None:
 
 @faulty(DonationError, "lr", "ndarray to donate", "Python float 0.1")
 def donate_a_number() -> None:
-    step = ig.jit(lambda lr: lr * 2, donate=0)
+    step = ig.jit(lambda lr: lr * 2, donate=0, target="reference")
     step(0.1)  # BAD
 
 
@@ -277,19 +277,20 @@ def donate_an_unknown_name() -> None:
 
 @faulty(ArgumentError, "x", "f32[4]", "f64[4]", "astype('float32')")
 def argument_of_another_dtype() -> None:
-    model = ig.compile(lambda x: x * 2, "f32[4]")
+    model = ig.compile(lambda x: x * 2, "f32[4]", target="reference")
     model(np.ones(4))  # BAD
 
 
 @faulty(ArgumentError, "params", "dict", "['b', 'w']", "['w']")
 def argument_of_another_structure() -> None:
-    model = ig.compile(lambda params: params["w"] + params["b"], {"w": "f64[4]", "b": "f64[4]"})
+    specs = {"w": "f64[4]", "b": "f64[4]"}
+    model = ig.compile(lambda params: params["w"] + params["b"], specs, target="reference")
     model({"w": np.ones(4)})  # BAD
 
 
 @faulty(ArgumentError, "2 arguments (x, y)", "got 1")
 def missing_argument() -> None:
-    model = ig.compile(lambda x, y: x + y, "f64[4]", "f64[4]")
+    model = ig.compile(lambda x, y: x + y, "f64[4]", "f64[4]", target="reference")
     model(np.ones(4))  # BAD
 
 
@@ -320,7 +321,7 @@ def masked_argument() -> None:
 @faulty(ArgumentError, "captured array table", "f64[2,2]", "f64[4]")
 def captured_array_of_another_shape() -> None:
     table = np.ones((2, 2))
-    model = ig.compile(lambda x: x + table, "f64[]")
+    model = ig.compile(lambda x: x + table, "f64[]", target="reference")
     table.shape = (4,)
     model(np.float64(1))  # BAD
 

@@ -12,6 +12,8 @@ import pytest
 
 import irgrad as ig
 import irgrad.errors as errors
+from irgrad.cached import byte_limit
+from irgrad.config import Config
 from irgrad.interpret import interpret
 from irgrad.ir.spec import parse_type
 from irgrad.tools.source import load_source
@@ -51,6 +53,7 @@ RAISERS: MappingProxyType[str, Callable[[], Any]] = MappingProxyType({
     "BackendError": lambda: ig.compile(lambda x: x * 2, X, target="abacus"),
     "LimitError": lambda: ig.ir.parse("#" * (64 * 2**20 + 1)),
     "FileError": lambda: load_source("no_such_folder/model.irg"),
+    "CacheError": lambda: byte_limit(Config(cache_bytes="much")),
     "InternalError": mistyped_graph,
 })
 

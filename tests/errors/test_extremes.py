@@ -251,15 +251,16 @@ def test_layouts_of_arguments_and_captures(target: str) -> None:
 
 def test_empty_arrays_and_numbers() -> None:
     for target in ("cpu", "reference"):
-        function = ig.jit(lambda x: (x * 2, x.sum(), x.reshape(-1)), target=target)
-        for shape in ((0,), (0, 3), (3, 0), (), (1,), (1, 1, 1)):
-            array = np.ones(shape)
-            double, total, flat = function(array)
-            assert double.shape == shape and flat.shape == (array.size,)
+        function = ig.jit(
+            lambda *xs: [(x * 2, x.sum(), x.reshape(-1)) for x in xs], target=target
+        )
+        arrays = [np.ones(shape) for shape in ((0,), (0, 3), (3, 0), (), (1,), (1, 1, 1))]
+        for array, (double, total, flat) in zip(arrays, function(*arrays), strict=True):
+            assert double.shape == array.shape and flat.shape == (array.size,)
             assert total == array.size
-        update = ig.jit(lambda x: x + 1, donate=0, target=target)
-        for array in (np.zeros(()), np.zeros((0, 3))):
-            assert update(array) is array
+        update = ig.jit(lambda x, y: (x + 1, y + 1), donate=(0, 1), target=target)
+        given = np.zeros(()), np.zeros((0, 3))
+        assert all(new is old for new, old in zip(update(*given), given, strict=True))
 
 
 # -- copies ----------------------------------------------------------------------------------------

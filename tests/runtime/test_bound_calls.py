@@ -70,7 +70,7 @@ def test_captures_are_read_at_each_call_in_any_layout(target: str) -> None:
 
 
 def test_unfit_arrays_are_refused() -> None:
-    compiled = ig.compile(lambda x, n: (x + n, x), "f32[3]", "f32[]")
+    compiled = ig.compile(lambda x, n: (x + n, x), "f32[3]", "f32[]", target="reference")
     x, n = np.zeros(3, np.float32), np.float32(1)
     error = ig.errors.ArgumentError
     with pytest.raises(error, match="^bind: expected x C-contiguous") as caught:
@@ -85,7 +85,7 @@ def test_unfit_arrays_are_refused() -> None:
     same = np.zeros(3, np.float32)
     with pytest.raises(error, match="^out: result 1: .* shares memory"):
         compiled.bind(x, n, out=(same, same))
-    donating = ig.compile(lambda x: x + 1, "f32[3]", donate=(0,))
+    donating = ig.compile(lambda x: x + 1, "f32[3]", donate=(0,), target="reference")
     with pytest.raises(error, match="^out: result 0: expected None or the donated argument"):
         donating.bind(x, out=np.zeros(3, np.float32))
     np.testing.assert_array_equal(donating.bind(x, out=x)(), np.ones(3))
