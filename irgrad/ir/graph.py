@@ -95,6 +95,8 @@ class Graph:
         self.on_edit: Callable[[Edit], None] | None = None
         self._nodes: dict[int, Node] = {}
         self._next = 0
+        # The last order with the roots and inputs that it was made for; None once operands change.
+        self._ordered: tuple[object, tuple[int, ...]] | None = None
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -154,6 +156,12 @@ class Graph:
         kind or name what it does not hold.
         """
         self._require_fields()
+        ends = (*self.inputs, None, *self.effects, None, *self.outputs)
+        if self._ordered is None or self._ordered[0] != ends:
+            self._ordered = (ends, tuple(self._walk()))
+        return list(self._ordered[1])
+
+    def _walk(self) -> Iterable[int]:
         done = dict.fromkeys(self.inputs)
         for root in self.roots():
             stack = [(root, iter(self._nodes[root].operands))] if root not in done else []
@@ -171,7 +179,7 @@ class Graph:
                 else:
                     open_nodes.add(below)
                     stack.append((below, iter(self._nodes[below].operands)))
-        return list(done)
+        return done
 
     # -- editing ---------------------------------------------------------------------------------
 
@@ -255,6 +263,7 @@ class Graph:
         other.nx = self.nx.copy()
         other._nodes = dict(self._nodes)
         other._next = self._next
+        other._ordered = self._ordered
         other.inputs = list(self.inputs)
         other.outputs = list(self.outputs)
         other.effects = list(self.effects)
@@ -304,6 +313,7 @@ class Graph:
             self._require_operands(node)
             self.nx.remove_edges_from([(v.node, key) for v in set(old.operands)])
             self._link(key, node)
+            self._ordered = None
         self._nodes[key] = node
 
     def _link(self, key: int, node: Node) -> None:

@@ -92,8 +92,8 @@ REFERENCES: dict[str, Callable[..., np.ndarray]] = {
 }  # fmt: skip
 
 
-# By dtype the largest errors that `irgrad bench accuracy` has found, in ulp, and where; in f32 these
-# are the largest of all arguments. A formula that changes is measured anew.
+# By dtype the largest errors that `irgrad bench accuracy` has found, in ulp, and where: in f32 with
+# one argument the largest that there are. A formula that changes is measured anew.
 LARGEST: dict[str, dict[str, tuple[float, ...]]] = {
     "f32": {
         "acos": (1.16, -0.60982466), "asin": (1.19, 0.5301238), "atan": (1.78, 1.551288),
