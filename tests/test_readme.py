@@ -36,10 +36,16 @@ def test_python_blocks_print_the_text_that_follows(at: int) -> None:
     kind, expected = BLOCKS[at + 1]
     assert kind == "text"
     done = subprocess.run(
-        [sys.executable, "-c", BLOCKS[at][1]], capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-c", BLOCKS[at][1]],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout == expected
+    assert _without_hashes(done.stdout) == _without_hashes(expected)
+
+
+def _without_hashes(text: str) -> str:
+    """Text in which generated files have no number, which says nothing to a reader."""
+    return re.sub(r"<irgrad [0-9a-f]{16}>", "<irgrad>", text)
 
 
 def test_other_shell_lines_run() -> None:

@@ -12,12 +12,15 @@ import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+import numpy as np
+
 from irgrad.errors import LoweringError
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.ir import Affine, Let
 
 ARITHMETIC: Mapping[str, str] = MappingProxyType({"add": "+", "sub": "-", "mul": "*"})
 BITWISE: Mapping[str, str] = MappingProxyType({"and": "&", "or": "|", "xor": "^"})
+SHIFTS: Mapping[str, str] = MappingProxyType({"shl": "<<", "shr": ">>"})
 COMPARISONS: Mapping[str, str] = MappingProxyType(
     {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 )
@@ -43,8 +46,16 @@ def literal(value: bool | int | float, dtype: str) -> str:
             return f"{name}(nan)"
         if math.isinf(number):
             return f"{name}({'inf' if number > 0 else '-inf'})"
-        return f"{name}({number!r})"
+        return f"{name}({_digits(number, dtype)})"
     return f"{name}({value!r})"
+
+
+def _digits(number: float, dtype: str) -> str:
+    """The shortest text of a finite number that gives its bits in the dtype."""
+    kind = DTYPES[dtype].numpy.type
+    with np.errstate(over="ignore"):
+        short = str(kind(number))
+        return short if kind(float(short)) == kind(number) else repr(number)
 
 
 def place(at: Affine) -> str:
@@ -73,6 +84,8 @@ def expression(
     source = dtypes[let.operands[-1]]
     if let.op == "cast":
         return _cast(let.operands[0], source, let.dtype, use)
+    if let.op == "bitcast":
+        return _bitcast(let.operands[0], source, let.dtype, use)
     found = _operator(let, source)
     if found is not None:
         return found
@@ -92,6 +105,9 @@ def _operator(let: Let, source: str) -> str | None:
         return f"{operands[0]} {BOOLEAN[op]} {operands[1]}"
     if op in BITWISE:
         return _wrapped(f"{operands[0]} {BITWISE[op]} {operands[1]}", source)
+    if op in SHIFTS:
+        count = f"({operands[1]} & {literal(8 * DTYPES[source].itemsize - 1, source)})"
+        return _wrapped(f"{operands[0]} {SHIFTS[op]} {count}", source)
     if op == "not":
         return f"boolean(not {operands[0]})" if kind == "b" else _wrapped(f"~{operands[0]}", source)
     if kind != "b" and op in ARITHMETIC:
@@ -107,6 +123,20 @@ def _operator(let: Let, source: str) -> str | None:
     if op == "abs" and kind in "bu":
         return operands[0]
     return None
+
+
+def _bitcast(operand: str, source: str, target: str, use: Callable[[str], None]) -> str:
+    """The same bits as another dtype of that width: integers wrap, floats go through words."""
+    width = 8 * DTYPES[source].itemsize
+    if DTYPES[source].is_float:
+        if DTYPES[target].is_float:
+            return operand
+        use(f"bits_{source}")
+        return _wrapped(f"bits_{source}({operand})", target)
+    if not DTYPES[target].is_float:
+        return operand if source == target else f"{target}({operand})"
+    use(f"real_{target}")
+    return f"real_{target}(u{width}({operand}))"
 
 
 def _wrapped(text: str, dtype: str) -> str:

@@ -7,6 +7,7 @@ plain one replaces each jitted function by the Python function that it was made 
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
+from merged_kernels import is_mergeable, merge_kernels
 from numba.core.dispatcher import Dispatcher
 
 from irgrad.backends.numba_cpu import compile_code
@@ -129,7 +131,12 @@ class Source:
 def load_source(program: Program) -> Source:
     """Print a program and have Numba compile its kernels."""
     text = program_text(program)
-    return Source(program, text, load_module(text, FILE))
+    # Numba makes so many objects that collecting takes a fifth of the time.
+    gc.disable()
+    try:
+        return Source(program, text, load_module(text, FILE))
+    finally:
+        gc.enable()
 
 
 # -- types of locals -------------------------------------------------------------------------------
@@ -201,12 +208,15 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.all((a.view(bits) == b.view(bits)) | (np.isnan(a) & np.isnan(b))))
 
 
-def differences(cases: Sequence[Case], plain: bool = True) -> list[str]:
+def differences(cases: Sequence[Case], plain: bool = True, size: int = 8) -> list[str]:
     """Run the cases, joined, in every form; what differs, each with the name of its case.
 
-    plain: also run the source as plain Python, and compare the types of all locals.
+    plain: also run the source as plain Python, and compare the types of all locals. size: how many
+    programs of one kernel each become one kernel.
     """
+    cases = sorted(cases, key=lambda one: not is_mergeable(one.program))
     joined, places = join_programs([one.program for one in cases])
+    joined = merge_kernels(joined, sum(is_mergeable(one.program) for one in cases), size)
     for kernel in joined.kernels:
         verify_kernel(kernel)
     arguments = [a for one in cases for a in one.arguments]

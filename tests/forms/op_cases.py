@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from both_forms import Case, case
 
 from irgrad.autodiff import vjp_graph
-from irgrad.ir.graph import Graph
+from irgrad.ir.graph import Graph, Value
 from irgrad.ir.types import TensorType, dtype_of
 from irgrad.ops.record import NotDifferentiable, Sample
 from irgrad.ops.registry import REGISTRY, builder
@@ -17,7 +17,7 @@ FLOATS = (
     np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3e-39, 1e30, -745.0, 1e-310, 1e6,
     -88.5, 2.5, 1e300,
 )  # fmt: skip
-FEW = 4  # samples of an op that is not elementwise
+STEP = 4  # between the dtypes that an op is tested on, where it has many
 
 
 def op_graph(name: str, sample: Sample) -> Graph:
@@ -58,18 +58,25 @@ def op_names() -> list[str]:
     return sorted(name for name in REGISTRY if name != "fused")
 
 
-def samples_of(name: str, every: bool) -> Iterator[Sample]:
-    """The samples of an op: all of them, or of an elementwise op the longest of each dtype, of
-    another a few."""
-    found = REGISTRY[name].samples(np.random.default_rng(7))
-    if every:
-        yield from found
-    elif REGISTRY[name].family == "elementwise":
-        for sample in found:
-            if len(sample.operands[0].shape) == 1 and sample.operands[0].size > 1:
-                yield sample
-    else:
-        yield from found[:: max(1, len(found) // FEW)]
+def few(name: str, samples: Sequence[Sample]) -> list[Sample]:
+    """Some of an op's samples.
+
+    Of an elementwise op these are vectors: one of a float dtype, f32 and f64 in turn from op to op,
+    and one of another dtype. Of any other op they are two, from the middle of the list.
+    """
+    if REGISTRY[name].family != "elementwise":
+        count = len(samples)
+        return [samples[i] for i in sorted({count // 3, 2 * count // 3}) if samples]
+    kinds: dict[str, Sample] = {}
+    for sample in samples:
+        if len(sample.operands[0].shape) == 1 and sample.operands[0].size > 1:
+            kinds[f"{[x.dtype.str for x in sample.operands]} {sample.attrs}"] = sample
+    floats = [x for x in kinds.values() if any(y.dtype.kind == "f" for y in x.operands)]
+    others = [x for x in kinds.values() if all(y.dtype.kind != "f" for y in x.operands)]
+    turn = op_names().index(name)
+    return [
+        x for some in (floats, others) if some for x in some[turn % min(len(some), STEP) :: STEP]
+    ]
 
 
 def op_cases(names: Sequence[str], every: bool = False) -> list[Case]:
@@ -77,7 +84,8 @@ def op_cases(names: Sequence[str], every: bool = False) -> list[Case]:
     rng = np.random.default_rng(11)
     cases: list[Case] = []
     for name in names:
-        for i, sample in enumerate(samples_of(name, every)):
+        found = list(REGISTRY[name].samples(np.random.default_rng(7)))
+        for i, sample in enumerate(found if every else few(name, found)):
             operands = tuple(np.asarray(x) for x in sample.operands)
             if REGISTRY[name].family == "elementwise":
                 operands = special(operands, rng)
@@ -91,26 +99,31 @@ def gradient_cases(names: Sequence[str], every: bool = False) -> list[Case]:
     rng = np.random.default_rng(13)
     cases: list[Case] = []
     for name in names:
-        if isinstance(REGISTRY[name].jvp, NotDifferentiable):
-            continue
-        for i, sample in enumerate(samples_of(name, every)):
-            active = [n for n, x in enumerate(sample.operands) if x.dtype.kind == "f"]
+        found = differentiable(name)
+        for i, sample in enumerate(found if every else few(name, found)[:1]):
             graph = op_graph(name, sample)
-            outputs = [graph.type(v) for v in graph.outputs]
-            if not active or not all(t.dtype.is_float for t in outputs):
-                continue
-            pulled = vjp_graph(graph, active)
-            types = [pulled.type(pulled_input) for pulled_input in _inputs(pulled)]
+            pulled = vjp_graph(graph, float_positions(sample))
             cotangents = [
                 rng.standard_normal(t.shape).astype(t.dtype.numpy)  # type: ignore[arg-type]
-                for t in types[len(sample.operands) :]
+                for t in map(pulled.type, map(Value, pulled.inputs[len(sample.operands) :]))
             ]
             operands = tuple(np.asarray(x) for x in sample.operands)
             cases.append(case(f"grad {name} {i}", pulled, (*operands, *cotangents)))
     return cases
 
 
-def _inputs(graph: Graph) -> list:
-    from irgrad.ir.graph import Value
+def differentiable(name: str) -> list[Sample]:
+    """The samples of an op in which floats depend on floats, where it has a derivative."""
+    if isinstance(REGISTRY[name].jvp, NotDifferentiable):
+        return []
+    samples = REGISTRY[name].samples(np.random.default_rng(7))
+    return [x for x in samples if float_positions(x) and _gives_floats(op_graph(name, x))]
 
-    return [Value(key) for key in graph.inputs]
+
+def float_positions(sample: Sample) -> list[int]:
+    """Which operands of a sample are floats."""
+    return [i for i, x in enumerate(sample.operands) if x.dtype.kind == "f"]
+
+
+def _gives_floats(graph: Graph) -> bool:
+    return all(graph.type(value).dtype.is_float for value in graph.outputs)
