@@ -8,7 +8,7 @@
 Names that are not listed in `__all__` are not public.
 """
 
-from . import errors, ir, linalg, nn, numpy, optim, testing
+from . import errors, ir, linalg, nn, numpy, optim, random, testing
 from .batching import vmap
 from .custom_rules import custom_jvp, custom_vjp, linear_call
 from .differentiation import (
@@ -21,6 +21,7 @@ from .differentiation import (
     vjp,
 )
 from .jacobians import hessian, jacobian
+from .jitted import explain_retraces
 from .runtime.compiled import Compiled
 from .runtime.options import Options
 from .tracing.trace import trace
@@ -36,6 +37,7 @@ __all__ = [
     "custom_jvp",
     "custom_vjp",
     "errors",
+    "explain_retraces",
     "grad",
     "hessian",
     "hvp",
@@ -49,6 +51,7 @@ __all__ = [
     "nn",
     "numpy",
     "optim",
+    "random",
     "spec",
     "stop_gradient",
     "testing",

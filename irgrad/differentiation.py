@@ -311,7 +311,7 @@ def _execute(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 
     The results are fresh arrays, which no later write to the arguments changes.
     """
-    from .driver import run_graph  # loads the passes, which importing irgrad need not
+    from .cached import run_graph  # loads the backend, which importing irgrad need not
 
     return run_graph(graph, arrays)
 

@@ -6,29 +6,29 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from itertools import count
 
-import numpy as np
 import optree
 
 from .config import Config, read_config
 from .errors import DTypeError, LimitError
 from .ir.graph import Graph, Value
-from .ir.printer import canonical_text
-from .ir.signature import flat_signature
 from .kernel.program import Program
+from .nonfinite import Subject, WatchedExecutable
 from .ops.check import verify
 from .passes.base import OnPass, Pass, run_passes
 from .passes.lower import lower
 from .passes.pipeline import pipeline
-from .runtime.backend import find_backend
-from .runtime.compiled import Compiled, Parts
+from .runtime.backend import Executable, find_backend
+from .runtime.compiled import Compiled, DiskNote, Lowered, Parts
 from .runtime.options import Options
+from .runtime.progress import Progress
 from .self_check import NamedPass, PassChecker, check_code, check_lowering
 
 Trees = tuple[optree.PyTreeSpec, optree.PyTreeSpec]
+Keep = Callable[[Graph, Executable], DiskNote]
 
 
 def compile_graph(
@@ -40,12 +40,14 @@ def compile_graph(
     trees: Trees | None = None,
     seconds: Mapping[str, float] | None = None,
     frozen: tuple[str, ...] = (),
+    keep: Keep = lambda optimised, executable: DiskNote("off", "not asked for"),
 ) -> Compiled:
     """Compile a graph for a target.
 
     donate: positions of the input leaves that may be overwritten, None for those of the signature.
     trees: the optree structures of arguments and result, where they say more than the signature.
-    seconds: what earlier phases took. frozen: names of objects that only the trace has read.
+    seconds: what earlier phases took. frozen: names of objects that only the trace has read. keep:
+    told of the optimised graph and its code, and says what became of them on disk.
 
     Raises BackendError for an unknown target, LoweringError for what it cannot compile, DTypeError
     for a widened float array under `strict`, CheckError where `check="all"` finds a fault.
@@ -60,12 +62,16 @@ def compile_graph(
     backend = find_backend(target)
     config = read_config()
     clock = _Clock(dict(seconds or {}))
-    optimised = _optimise(graph, options, clock, config)
+    progress = Progress(graph.name, options.progress, sys.stderr, sum(clock.seconds.values()))
+    with progress:
+        optimised = _optimise(graph, options, clock, config, progress)
     if options.check == "all" and backend.lowers:
         check_lowering(optimised)
     program = lower(optimised) if backend.lowers else None
     clock.lap("lower")
-    executable = backend.compile(program, optimised, options)
+    with progress:
+        progress("lower", 1, 1)
+        executable = backend.compile(program, optimised, replace(options, progress=progress))
     clock.lap(backend.name)
     if executable.seconds:
         del clock.seconds[backend.name]
@@ -74,58 +80,30 @@ def compile_graph(
         check_code(graph, optimised, program, backend, executable, options)
     if config.debug:
         _print_line(graph, target, program, clock)
+    note = keep(optimised, executable)
+    if options.debug_nan:
+        subject = Subject(graph, lambda: (optimised, program), target, options, trees)
+        executable = WatchedExecutable(executable, subject)
     return Compiled(
         Parts(
-            graph,
-            optimised,
-            program,
-            executable,
-            options,
-            target,
-            trees,
-            lambda: stage_graphs(graph, options),
-            clock.seconds,
-            _page,
-            frozen,
+            graph, lambda: (optimised, program), executable, options, target, trees,
+            lambda: stage_graphs(graph, options), clock.seconds, page, frozen, note,
         )
-    )
+    )  # fmt: skip
 
 
-def _page(compiled: Compiled, parts: Parts) -> str:
+def lower_graph(graph: Graph, options: Options) -> Lowered:
+    """The graph after all passes and its program, for a target that lowers."""
+    progress = Progress(graph.name, None, sys.stderr)
+    optimised = _optimise(graph, options, _Clock({}), Config(), progress)
+    return optimised, lower(optimised)
+
+
+def page(compiled: Compiled, parts: Parts) -> str:
+    """The page of HTML about a compiled function."""
     from .view import page_text  # not needed to compile
 
     return page_text(compiled, parts)
-
-
-def run_graph(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The outputs of a graph for arrays of exactly its inputs' types, compiled for the CPU.
-
-    Graphs of equal text are compiled once and kept. Captures at the end may be left out.
-    """
-    values = [*arrays, *(graph.captures[key] for key in graph.inputs[len(arrays) :])]
-    return list(_compiled_text(_Keyed(canonical_text(graph), graph)).call_leaves(values))
-
-
-class _Keyed:
-    """A graph that equals another of the same text."""
-
-    def __init__(self, text: str, graph: Graph) -> None:
-        self.text = text
-        self.graph = graph
-
-    def __hash__(self) -> int:
-        return hash(self.text)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Keyed) and self.text == other.text
-
-
-@lru_cache(maxsize=256)
-def _compiled_text(keyed: _Keyed) -> Compiled:
-    plain = keyed.graph.copy()
-    plain.captures = {}
-    plain.signature = flat_signature(len(plain.inputs), len(plain.outputs))
-    return compile_graph(plain)
 
 
 # -- passes ----------------------------------------------------------------------------------------
@@ -145,11 +123,16 @@ class _Clock:
         self._last = now
 
 
-def _optimise(graph: Graph, options: Options, clock: _Clock, config: Config) -> Graph:
+def _optimise(
+    graph: Graph, options: Options, clock: _Clock, config: Config, progress: Progress
+) -> Graph:
     """The graph after all passes; the given one is left alone."""
     work = graph.copy()
     passes: tuple[Pass, ...] = pipeline(options.numerics)
-    callbacks: list[OnPass] = []
+    numbers = count(1)
+    callbacks: list[OnPass] = [
+        lambda step, now: progress("passes", next(numbers), len(passes)),
+    ]
     if config.verify:
         callbacks.append(lambda step, now: verify(now, level_after(step)))
     if config.dump:

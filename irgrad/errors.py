@@ -78,6 +78,33 @@ class FileError(IrgradError, OSError):
     """A file cannot be read or written, or does not hold what it should."""
 
 
+class CacheError(IrgradError, OSError):
+    """The folder named for compiled code is not the user's alone, or its bound is no number."""
+
+
+class NonFiniteError(IrgradError, FloatingPointError):
+    """A result is NaN or infinite under `debug_nan`; tells what made it.
+
+    op: the operation, or the argument that held it. index: of the element that it made. inputs:
+    elements of its operands, each an index and a value. location: the user's line, None where there
+    is none; its role is "gradient of" where the operation is part of a derivative.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        op: str = "",
+        index: tuple[int, ...] = (),
+        inputs: tuple[tuple[tuple[int, ...], complex], ...] = (),
+        location: object = None,
+    ) -> None:
+        super().__init__(message)
+        self.op = op
+        self.index = index
+        self.inputs = inputs
+        self.location = location
+
+
 class InternalError(IrgradError):
     """irgrad broke one of its own invariants; please report it with the message."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import types
@@ -13,20 +14,35 @@ from typing import Any
 import numpy as np
 import optree
 
-from .errors import IrgradError, LimitError, LoweringError, TraceError, brief
+from .errors import ArgumentError, IrgradError, LimitError, LoweringError, TraceError, brief
 from .ir.dims import names as size_names
 from .ir.graph import Graph, Value
+from .ir.location import Location
 from .runtime.compiled import Compiled
 from .runtime.copies import reduce_to_name
-from .runtime.guards import Guards, watch
+from .runtime.differences import (
+    CallSignature,
+    change_of_values,
+    changes,
+    distance,
+    signature_of,
+)
+from .runtime.guards import Guards, value_text, watch
 from .runtime.options import Options
+from .runtime.retraces import (
+    Cause,
+    History,
+    Retrace,
+    histories_text,
+    log_compile,
+    make_cause,
+)
 from .runtime.signatures import (
     Arguments,
     Position,
     admit_specs,
     arrange,
     check_leaves,
-    key_text,
     leaf_key,
     parameters_of,
     positions,
@@ -35,11 +51,12 @@ from .runtime.signatures import (
 )
 from .tracing.locations import add_location, call_function, ends_at_call, user_locations
 from .tracing.sizes import SymbolicSize
-from .tracing.trace import Program, trace_program
+from .tracing.trace import Program, trace_program, unwrapped
 from .tracing.tracer import Tracer
 from .tracing.trees import flatten_object
 
 Function = Callable[..., Any]
+MAX_COMPARED = 32  # earlier signatures among which the nearest one is looked for
 
 
 class Plan:
@@ -75,13 +92,13 @@ class Plan:
 
     def compile(self, arguments: Arguments, guards: Guards) -> Compiled:
         """Trace and compile for arguments, or specs, of this kind."""
-        from .driver import compile_graph  # loads the passes, which importing irgrad need not
+        from .cached import compile_cached  # loads the backend, which importing irgrad need not
 
         start = time.perf_counter()
         program = self.trace(arguments)
         seconds = {"trace": time.perf_counter() - start}
         _require_numbers(program.graph, self.target)
-        return compile_graph(
+        return compile_cached(
             program.graph,
             target=self.target,
             options=self.options,
@@ -107,12 +124,22 @@ def _require_numbers(graph: Graph, target: str) -> None:
         )
 
 
+def _definition(f: Function) -> Location | None:
+    """The line where a function is defined; None for objects without Python code."""
+    code = getattr(unwrapped(f), "__code__", None)
+    if not isinstance(code, types.CodeType):
+        return None
+    return Location(code.co_filename, code.co_firstlineno, code.co_name)
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A compile of one signature: its code and the variables that it depends on."""
+    """A compile of one signature: its code, the variables that it depends on, and its number."""
 
     compiled: Compiled
     guards: Guards
+    signature: CallSignature
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +147,19 @@ class JitInfo:
     """The compiles of a jitted function.
 
     compiles: their number. seconds: time spent on them. reasons: why each one was needed, in order.
+    retraces: the record of each compile but the first.
     """
 
     compiles: int
     seconds: float
     reasons: tuple[str, ...]
+    retraces: tuple[Retrace, ...]
 
 
 class Jitted:
     """A function that compiles itself for each signature of its arguments; made by `jit`.
 
-    specs: the types that its arguments must have, or None.
+    specs: the types that its arguments must have, or None. history: its compiles and their reasons.
     """
 
     def __init__(self, plan: Plan, specs: tuple[Any, ...] | None = None) -> None:
@@ -140,10 +169,8 @@ class Jitted:
         self._plan = plan
         self._entries: dict[Any, list[_Entry]] = {}
         self._last: _Entry | None = None
-        self._lock = threading.Lock()
-        self._building: dict[Any, threading.RLock] = {}
-        self._reasons: list[str] = []
-        self._seconds = 0.0
+        self._locks: dict[Any, threading.RLock] = {}
+        self.history = History(plan.parameters.function, _definition(plan.f))
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run, after compiling where this signature is new."""
@@ -171,7 +198,10 @@ class Jitted:
 
     def cache_info(self) -> JitInfo:
         """How often this function was compiled, and why."""
-        return JitInfo(len(self._reasons), self._seconds, tuple(self._reasons))
+        records = tuple(self.history.records)
+        reasons = tuple(str(record.cause) for record in records)
+        seconds = sum(record.seconds for record in records)
+        return JitInfo(len(records), seconds, reasons, records[1:])
 
     @ends_at_call
     def compiled(self, /, *args: Any, **kwargs: Any) -> Compiled:
@@ -247,46 +277,95 @@ class Jitted:
         for entry in reversed(self._entries.get(key, ())):
             if entry.guards.hold():
                 return entry
-        with self._lock:  # one for each key: tracing may run threads that need other signatures
-            building = self._building.setdefault(key, threading.RLock())
-        with building:
-            known = self._entries.get(key, [])
-            for entry in reversed(known):
-                if entry.guards.hold():
-                    return entry
-            guards = watch(self._plan.f)
-            if guards.traced:
-                return None
-            reason = self._reason(key, known, list(arguments.fixed.values()))
-            check_leaves(arguments, leaves, spec)
-            dynamic: Any = spec.unflatten(leaves)
-            traced = replace(arguments, dynamic=dynamic)
-            start = time.perf_counter()
-            compiled = self._plan.compile(traced, guards)
-            self._seconds += time.perf_counter() - start
-            self._reasons.append(reason)
-            entry = _Entry(compiled, guards)
-            self._entries[key] = [*known, entry]
-            return entry
+        try:
+            with self._lock_of(key):  # tracing may run threads that need other signatures
+                return self._build(key, arguments, leaves)
+        finally:
+            self._locks.pop((os.getpid(), key), None)
 
-    def _reason(self, key: Any, known: list[_Entry], fixed: list[Any]) -> str:
-        """Why a compile is needed. Raises LimitError where it is one too many.
+    def _lock_of(self, key: Any) -> threading.RLock:
+        """The lock of a signature; a child process gets one that no thread of its parent holds."""
+        return self._locks.setdefault((os.getpid(), key), threading.RLock())
 
-        fixed: the static arguments.
-        """
+    def _build(self, key: Any, arguments: Arguments, leaves: list[Any]) -> _Entry | None:
+        """The entry that another thread has made meanwhile, or a new one."""
+        known = self._entries.get(key, [])
+        for entry in reversed(known):
+            if entry.guards.hold():
+                return entry
+        guards = watch(self._plan.f)
+        if guards.traced:
+            return None
+        spec, kinds, static, _ = key
+        check_leaves(arguments, leaves, spec)
+        signature = signature_of(arguments, spec, kinds, static)
+        cause = self._cause(signature, known)
+        self._check_limit(cause)
+        start = time.perf_counter()
+        traced = replace(arguments, dynamic=spec.unflatten(leaves))
+        compiled = self._plan.compile(traced, guards)
+        record = self._record(cause, time.perf_counter() - start)
+        entry = _Entry(compiled, guards, signature, record.number)
+        self._entries[key] = [*known, entry]
+        log_compile(record)
+        return entry
+
+    # -- why a compile is needed -----------------------------------------------------------------
+
+    def _cause(self, signature: CallSignature, known: list[_Entry]) -> Cause:
+        """Why a signature has to be compiled. known: its entries whose variables have changed."""
         if known:
-            changed = known[-1].guards.changed()
-            reason = f"variable {changed}" if changed else "variables changed"
-        elif not self._entries:
-            reason = "first call"
-        else:
-            reason = "new signature " + ", ".join(map(key_text, key[1]))
-            if key[2]:
-                reason += f" with static {brief(fixed, 60)}"
+            found = [(one.guards.changes(), one.number) for one in known]
+            changed, number = min(found, key=lambda pair: (len(pair[0]), -pair[1]))
+            variables = [
+                change_of_values("variable", name, value_text(old), value_text(new))
+                for name, old, new in changed
+            ]
+            return make_cause(variables, number)
+        latest = [entries[-1] for entries in list(self._entries.values())[-MAX_COMPARED:]]
+        if not latest:
+            return Cause()
+        nearest = min(latest, key=lambda one: (distance(one.signature, signature), -one.number))
+        return make_cause(changes(nearest.signature, signature), nearest.number)
+
+    def _check_limit(self, cause: Cause) -> None:
+        """Raise LimitError where a compile more would be one too many."""
         limit = self._plan.options.max_retraces
-        if len(self._reasons) > limit:
+        if len(self.history.records) > limit:
             raise LimitError(
-                f"{self._plan.parameters.function}: expected at most {limit} retraces "
-                f"(max_retraces), got one more: {reason}"
+                f"{self.history.function}: expected at most {limit} retraces (max_retraces), got "
+                f"one more: {cause}; irgrad.explain_retraces lists them"
             )
-        return reason
+
+    def _record(self, cause: Cause, seconds: float) -> Retrace:
+        """Note a compile. Raises LimitError where other threads have used up what was left."""
+        with self._lock_of(None):
+            self._check_limit(cause)
+            records = self.history.records
+            where = user_locations()
+            record = Retrace(
+                self.history.function,
+                len(records) + 1,
+                cause,
+                where[0] if where else None,
+                seconds,
+            )
+            records.append(record)
+        return record
+
+
+@ends_at_call
+def explain_retraces(f: Any = None) -> str:
+    """Why jitted functions were compiled more than once, as text.
+
+    f: a jitted function, or None for all that are alive. For each compile: seconds, the line that
+    called it, and what differs from the nearest earlier one: dtype, shape or structure of an
+    argument, a static value, or a variable that the function reads, old and new. The logger
+    "irgrad" gets the same as it happens, at level INFO. Raises ArgumentError for any other `f`.
+    """
+    if f is None:
+        return histories_text()
+    function = f.__func__ if isinstance(f, types.MethodType) else f
+    if not isinstance(function, Jitted):
+        raise ArgumentError(f"explain_retraces: expected a jitted function or None, got {brief(f)}")
+    return histories_text(function.history)

@@ -15,7 +15,7 @@ from .ir.signature import flat_signature
 from .kernel.program import Program
 from .kernel.run import run_program
 from .passes.base import Pass
-from .passes.culprit import Differ, Problem, find_culprit, members
+from .passes.culprit import Culprit, Differ, Problem, find_culprit, members
 from .passes.lower import lower
 from .runtime.backend import Backend, Executable
 from .runtime.compare import coarsest, difference, random_inputs
@@ -27,10 +27,33 @@ MARGIN = 256  # bytes before and behind each array of a kernel
 # NaN, which spreads; what is computed of it is not the latter.
 MARKS = {"operand": 0xFF, "result": 0xA5}
 MAX_SLOW = 2**21  # flops and bytes of a kernel that is run by its slow meaning
+EARLY = "wrong as lowered, before it is compiled"
 Arrays = Sequence[np.ndarray]
 Sample = tuple[list[np.ndarray], list[np.ndarray]]
 # What a wrong graph can make the interpreter raise.
 FAULTS = (IrgradError, AssertionError, LookupError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault of the compiler that a check found.
+
+    stage: "pass", "lowering" (kernel IR, from the graph), "code" (machine code or Python, from
+    kernel IR), or "plan" (calls and memory of all kernels together). name: of the pass, kernel or
+    graph. text: the whole message. culprit: the edit of a pass, where one is to blame. node: the
+    fused node of a kernel.
+    """
+
+    stage: str
+    name: str
+    text: str
+    culprit: Culprit | None = None
+    node: Node | None = None
+
+
+def _require_none(fault: Fault | None) -> None:
+    if fault is not None:
+        raise CheckError(fault.text)
 
 
 def samples(graph: Graph) -> list[Sample]:
@@ -89,16 +112,27 @@ class PassChecker:
 
     def __init__(self, graph: Graph) -> None:
         self._known, self._coarse = samples(graph), coarsest(graph)
-        self._problem = problem_of(self._known, self._coarse)
         self._before = graph.copy()
 
     def __call__(self, step: Pass, now: Graph) -> None:
-        found = self._problem(now)
-        if found:
-            differ = differ_of(self._known, self._coarse)
-            culprit = find_culprit(step, self._before, self._problem, differ)
-            raise CheckError(str(culprit) if culprit else f"pass {step.name}: {found}")
+        _require_none(pass_fault(step, self._before, now, self._known, self._coarse))
         self._before = now.copy()
+
+
+def pass_fault(
+    step: Pass, before: Graph, now: Graph, known: Sequence[Sample], coarse: int
+) -> Fault | None:
+    """What is wrong with a graph after a pass, and the edit of the pass that is to blame.
+
+    before: the graph that the pass got, which is right. known, coarse: as in `problem_of`.
+    """
+    problem = problem_of(known, coarse)
+    found = problem(now)
+    if not found:
+        return None
+    culprit = find_culprit(step, before, problem, differ_of(known, coarse))
+    text = str(culprit) if culprit else f"pass {step.name}: {found}"
+    return Fault("pass", step.name, text, culprit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +167,26 @@ def check_lowering(optimised: Graph) -> None:
     Raises CheckError that names the kernel, or the plan of the whole, where lowering fails for a
     fault of ours; what irgrad raises on purpose passes.
     """
+    _require_none(lowering_fault(optimised))
+
+
+def lowering_fault(optimised: Graph) -> Fault | None:
+    """The first kernel that cannot be lowered alone, or else the plan of the whole."""
     for key in _kernels(optimised):
-        found = _lowering_problem(_alone(optimised, key))
+        found = _lowering_problem(graph_of(optimised, key))
         if found:
+            node = optimised[key]
             found = f"expected a kernel that can be lowered, got {found}"
-            raise CheckError(_kernel_text(optimised[key], found, "wrong as fused"))
+            text = _kernel_text(node, found, "wrong as fused")
+            return Fault("lowering", node.name, text, node=node)
     found = _lowering_problem(optimised)
-    if found:
-        raise CheckError(
-            f"{optimised.name}: expected calls and memory that can be planned, got {found}; each "
-            "kernel alone can be lowered"
-        )
+    if not found:
+        return None
+    text = (
+        f"{optimised.name}: expected calls and memory that can be planned, got {found}; each "
+        "kernel alone can be lowered"
+    )
+    return Fault("plan", optimised.name, text)
 
 
 def _lowering_problem(graph: Graph) -> str:
@@ -172,34 +215,63 @@ def check_code(
     if not known:
         return
     inputs, expected = known[0]
+    if program is not None:
+        _require_none(kernel_fault(optimised, inputs, backend, options))
+    coarse = coarsest(graph)
+    _require_none(
+        whole_fault(optimised, program, (inputs, expected), coarse, backend, executable, options)
+    )
+
+
+def kernel_fault(
+    optimised: Graph, inputs: Arrays, backend: Backend, options: Options
+) -> Fault | None:
+    """The first kernel that, compiled alone, gives something else than the interpreter."""
     values = dict(zip((Value(key) for key in optimised.inputs), inputs))
 
     def watch(key: int, results: Sequence[np.ndarray]) -> None:
         values.update((Value(key, r), array) for r, array in enumerate(results))
 
     interpret(optimised, inputs, watch=watch)
-    if program is not None:
-        for key in _kernels(optimised):
-            _check_kernel(optimised, key, values, backend, options)
+    faults = (
+        _kernel_fault(optimised, key, values, backend, options) for key in _kernels(optimised)
+    )
+    return next(filter(None, faults), None)
+
+
+def whole_fault(
+    optimised: Graph,
+    program: Program | None,
+    known: Sample,
+    coarse: int,
+    backend: Backend,
+    executable: Executable,
+    options: Options,
+) -> Fault | None:
+    """What is wrong with a compiled graph as a whole, whose kernels alone are right.
+
+    known, coarse: as in `problem_of`, for one sample.
+    """
+    inputs, expected = known
     count = len(inputs) - len(optimised.captures)
     plain = [np.array(array, order="C") for array in inputs]
     got = executable.call(tuple(plain[:count]))
     assert got is not None, "plain arrays of the right types were refused"
-    coarse = coarsest(graph)
     found = difference(expected, got, coarse)
     if found and program is not None:
         where = _stage(program, inputs, expected, coarse, options)
         found = f"{found}; each kernel alone is right, the calls in their memory are {where}"
-    if found:
-        raise CheckError(f"{graph.name} for {backend.name}: {found}")
+    if not found:
+        return None
+    return Fault("plan", optimised.name, f"{optimised.name} for {backend.name}: {found}")
 
 
 def _kernels(graph: Graph) -> list[int]:
     return [key for key in graph.order() if graph[key].op == "fused"]
 
 
-def _alone(graph: Graph, key: int) -> Graph:
-    """The graph of one fused node, its inputs the node's operands."""
+def graph_of(graph: Graph, key: int) -> Graph:
+    """The graph of one node, its inputs the node's operands."""
     node = graph[key]
     alone = Graph(f"k_{node.name}")
     operands = [alone.add_input(graph.type(operand)) for operand in node.operands]
@@ -210,25 +282,27 @@ def _alone(graph: Graph, key: int) -> Graph:
     return alone
 
 
-def _check_kernel(
+def _kernel_fault(
     graph: Graph,
     key: int,
     values: Mapping[Value, np.ndarray],
     backend: Backend,
     options: Options,
-) -> None:
+) -> Fault | None:
     """Compile a graph of one fused node and compare it with the values seen in the interpreter."""
     node = graph[key]
-    alone = _alone(graph, key)
+    alone = graph_of(graph, key)
     program = lower(alone)
     executable = backend.compile(program, alone, options)
     given = [values[v] for v in node.operands]
     expected = [values[Value(key, r)] for r in range(len(node.types))]
     coarse = coarsest(alone)
     found = _run_kernel(executable, given, expected, coarse)
-    if found:
-        where = _stage(program, given, expected, coarse, options)
-        raise CheckError(_kernel_text(node, found, where))
+    if not found:
+        return None
+    where = _stage(program, given, expected, coarse, options)
+    stage = "lowering" if where == EARLY else "code"
+    return Fault(stage, node.name, _kernel_text(node, found, where), node=node)
 
 
 def _stage(
@@ -242,7 +316,7 @@ def _stage(
         early = difference(expected, run_program(program, given).results, coarse)
     except FAULTS as error:
         early = str(error)
-    return "wrong as lowered, before it is compiled" if early else f"right as lowered, {compiled}"
+    return EARLY if early else f"right as lowered, {compiled}"
 
 
 def _run_kernel(executable: Executable, given: Arrays, expected: Arrays, coarse: int) -> str:

@@ -101,14 +101,14 @@ def _compile_graph(
     target: str,
     options: Options,
 ) -> Compiled:
-    from .driver import compile_graph
+    from .cached import compile_cached
 
     if specs or positions(static):
         raise ArgumentError(
             f"compile: expected a graph alone, as its inputs have types, got {len(specs)} specs"
         )
     if not donate:
-        return compile_graph(graph, target=target, options=options)
+        return compile_cached(graph, target=target, options=options)
     children = graph.signature.inputs.children
     if any(not isinstance(one, int) or not 0 <= one < len(children) for one in donate):
         raise ArgumentError(
@@ -120,7 +120,7 @@ def _compile_graph(
         for i in donate
         for leaf in range(starts[i], starts[i] + children[i].leaves)  # type: ignore[index]
     ]
-    return compile_graph(graph, target=target, options=options, donate=leaves)
+    return compile_cached(graph, target=target, options=options, donate=leaves)
 
 
 @ends_at_call

@@ -22,7 +22,7 @@ LAYERS = {
     "ops": 3,
     "interpret": 4, "tracing": 4, "autodiff": 4, "rewrite": 4, "kernel": 4,
     "passes": 5, "runtime": 5, "view": 5.5,
-    "self_check": 5.5, "driver": 6, "subgraph": 6, "jitted": 6.5,
+    "self_check": 5.5, "nonfinite": 5.7, "driver": 6, "subgraph": 6, "cached": 6.2, "jitted": 6.5,
     "transforms": 7, "differentiation": 7, "custom_rules": 7, "numpy": 7, "random": 7, "control": 7,
     "batching": 7.5, "jacobian_layout": 7.5, "jacobians": 7.6,
     "linalg": 8, "nn": 8, "optim": 8, "frontends": 8,

@@ -135,7 +135,9 @@ def _transpose(
     arriving = [
         (result.tangents[value].value, ct) for value, ct in cotangents if value in result.tangents
     ]
+    around = builder.locations
     pulled = transpose_linear(builder, result.linear, [s.value for s in seeds], arriving)
+    builder.locations = around
     return [or_zeros(builder, part, primal).value for part, primal in zip(pulled, primals)]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ..errors import DifferentiationError
 from ..ir.graph import Graph, Value
-from ..ir.location import gradient_of
+from ..ir.location import gradient_of, merge
 from ..ops.build import Builder, Expr
 from ..ops.record import NotLinear, RuleContext
 from ..ops.registry import builder as registry_builder
@@ -46,8 +46,11 @@ def transpose_linear(
                 parts.setdefault(operand, []).append(part)
     totals = []
     for value in inputs:
-        builder.locations = gradient_of(graph[value.node].locations)
-        totals.append(_sum(parts.get(value, ())))
+        found = parts.get(value, [])
+        places = graph[value.node].locations  # which arguments do not have
+        places = places or merge(*(graph[part.value.node].locations for part in found))
+        builder.locations = merge(gradient_of(places))
+        totals.append(_sum(found))
     return tuple(totals)
 
 
@@ -76,7 +79,7 @@ def or_zeros(builder: Builder, part: Expr | None, value: Value) -> Expr:
     """A tangent or cotangent of `value`, as a node also where it is zero."""
     if part is not None:
         return part
-    builder.locations = gradient_of(builder.graph[value.node].locations)
+    builder.locations = gradient_of(builder.graph[value.node].locations) or builder.locations
     return builder.zeros(builder.graph.type(value))
 
 

@@ -41,13 +41,14 @@ def equal(a: Graph, b: Graph) -> bool:
     return a is b or canonical_text(a) == canonical_text(b)
 
 
-def diff(a: Graph, b: Graph, context: int = 2) -> str:
+def diff(a: Graph, b: Graph, context: int = 2, pairs: Mapping[int, int] | None = None) -> str:
     """The lines that differ, `-` from `a` and `+` from `b`, between lines that they share.
 
     Nodes are matched by structure, and a matched node shows the number that it has in `a` on both
     sides; a node of `b` alone shows its number in `b` after a `+`. context: unchanged lines around
-    each change; `...` stands for others. Empty where the graphs are equal. Raises ArgumentError
-    for anything but graphs and a number of lines.
+    each change; `...` stands for others. pairs: the keys in `b` of nodes of `a` that live on, where
+    they are known; inputs are matched by position. Empty where the graphs are equal. Raises
+    ArgumentError for anything but graphs and a number of lines.
     """
     for graph in (a, b):
         require_graph("diff", graph)
@@ -55,7 +56,8 @@ def diff(a: Graph, b: Graph, context: int = 2) -> str:
         raise ArgumentError(f"diff: expected context as an integer >= 0, got {brief(context)}")
     if equal(a, b):
         return ""
-    lines = _graph_diff(a, b, Style())
+    known = None if pairs is None else {**pairs, **dict(zip(a.inputs, b.inputs))}
+    lines = _graph_diff(a, b, Style(), known)
     context = min(context, len(lines))
     near = {
         place
@@ -72,9 +74,9 @@ def diff(a: Graph, b: Graph, context: int = 2) -> str:
     return "\n".join(shown) + "\n"
 
 
-def _graph_diff(a: Graph, b: Graph, style: Style) -> list[Line]:
+def _graph_diff(a: Graph, b: Graph, style: Style, known: Pairs | None = None) -> list[Line]:
     order_a, order_b = a.order(), b.order()
-    pairs = _match(a, b, order_a, order_b)
+    pairs = _match(a, b, order_a, order_b) if known is None else known
     labels_a = value_labels(a, order_a, style)
     labels_b = _shared_labels(a, b, pairs, labels_a, value_labels(b, order_b, style))
     lines = _pair([header(a, labels_a, style) + " {"], [header(b, labels_b, style) + " {"])

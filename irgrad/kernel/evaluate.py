@@ -17,6 +17,7 @@ import numpy as np
 
 from ..ir.types import DTYPES
 from ..ops.registry import REGISTRY
+from ..ops.steps import shift_left, shift_right
 from .ir import (
     IDENTITY,
     Accumulate,
@@ -41,6 +42,8 @@ BITS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "or": np.bitwise_or,
         "xor": np.bitwise_xor,
         "not": np.bitwise_not,
+        "shl": shift_left,
+        "shr": shift_right,
     }
 )
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from .ir import Kernel
+if TYPE_CHECKING:
+    from ..ir.location import Location
+    from .ir import Kernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +26,15 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One kernel call: a slot for each of the kernel's buffers, locals included (arena slots)."""
+    """One kernel call: a slot for each of the kernel's buffers, locals included (arena slots).
+
+    origin: the source lines that it computes, which are no part of its meaning: equal kernels from
+    different lines are one.
+    """
 
     kernel: int
     slots: tuple[Slot, ...]
+    origin: tuple[Location, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +78,44 @@ class Program:
     written: frozenset[int] = frozenset()
     checks: tuple[CheckSite, ...] = ()
     guard_calls: int = 0
+
+    @property
+    def work(self) -> int:
+        """Flops and bytes of all kernels, each counted once."""
+        return sum(kernel.flops + kernel.bytes for kernel in self.kernels)
+
+    @property
+    def whole(self) -> Program:
+        """The program itself."""
+        return self
+
+
+class LateProgram:
+    """A program whose code is at hand while its kernels are lowered when somebody asks for them.
+
+    inputs, outputs, results, work: as in `Program`. lower: gives the program.
+    """
+
+    def __init__(
+        self,
+        inputs: tuple[tuple[str, int], ...],
+        outputs: tuple[tuple[str, int], ...],
+        results: tuple[Result, ...],
+        work: int,
+        lower: Callable[[], Program],
+    ) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+        self.results = results
+        self.work = work
+        self._lower = lower
+
+    @cached_property
+    def whole(self) -> Program:
+        """The program with its kernels."""
+        return self._lower()
+
+    @property
+    def checks(self) -> tuple[CheckSite, ...]:
+        """The run-time checks, with the lines of the graph that was lowered just now."""
+        return self.whole.checks

@@ -41,9 +41,11 @@ PRIMITIVES: Mapping[str, tuple[int, str]] = MappingProxyType(
         **{op: (2, "biuf") for op in ("maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge")},
         **{op: (2, "biu") for op in ("and", "or", "xor")},
         "not": (1, "biu"),
+        **{op: (2, "u") for op in ("shl", "shr")},
         "fma": (3, "iuf"),
         "isnan": (1, "biuf"),
         "cast": (1, "biuf"),
+        "bitcast": (1, "iuf"),
         "select": (3, "biuf"),
         "index": (1, "iuf"),
         "constant": (0, "biuf"),
@@ -160,6 +162,10 @@ class _Verifier:
             self._fail(let, "operands of one dtype", ", ".join(dtypes))
         if DTYPES[dtypes[0]].kind not in kinds:
             self._fail(let, f"operands of kind {kinds}", dtypes[0])
+        if let.op == "bitcast":
+            if DTYPES[let.dtype].itemsize != DTYPES[dtypes[0]].itemsize:
+                self._fail(let, f"a result as wide as {dtypes[0]}", let.dtype)
+            return
         result = "bool" if let.op in TO_BOOL else dtypes[0]
         if let.op != "cast" and let.dtype != result:
             self._fail(let, f"the result dtype {result}", let.dtype)

@@ -1,5 +1,7 @@
-"""Functions of neural networks: activations, normalised exponentials, normalisation, losses."""
+"""Functions of neural networks: activations, normalised exponentials, normalisation, losses,
+dropout."""
 
+from .dropout import dropout
 from .functional import (
     cross_entropy,
     elu,
@@ -23,6 +25,7 @@ from .functional import (
 
 __all__ = [
     "cross_entropy",
+    "dropout",
     "elu",
     "erf",
     "erfc",

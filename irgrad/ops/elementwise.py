@@ -117,11 +117,13 @@ def elementwise(
     flops: int = 1,
     numpy: tuple[str, ...] = (),
     arity: int | None = None,
+    samples: Samples | None = None,
 ) -> OpDef:
     """The record of an elementwise op.
 
     function: the NumPy meaning on arrays. partials: one for each operand, or NotDifferentiable.
-    kinds: dtype kinds accepted. domain: the range that generated tests draw operands from.
+    kinds: dtype kinds accepted. domain: the range that generated tests draw operands from, where
+    no `samples` are given.
     The other parameters are fields of OpDef or parts of `partials_jvp`.
     """
     count = arity if arity is not None else len(partials)  # type: ignore[arg-type]
@@ -139,7 +141,8 @@ def elementwise(
         evaluate=numpy_meaning(function, "bool" if result else "operand"),
         jvp=rule,
         transpose=transpose,
-        samples=sample_arrays(count, *domain, dtypes="".join(k for k in kinds if k in "fib")),
+        samples=samples
+        or sample_arrays(count, *domain, dtypes="".join(k for k in kinds if k in "fib")),
         batch=shifted(),
         scalar=scalar,
         flops=flops,

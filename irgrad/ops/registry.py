@@ -9,12 +9,14 @@ from ..ir.graph import Graph
 from ..ir.location import Location
 from . import (
     arithmetic,
+    bits,
     contract,
     creation,
     elementary,
     fused,
     logic,
     movement,
+    random,
     reduce,
     structured,
 )
@@ -25,7 +27,8 @@ REGISTRY: Mapping[str, OpDef] = MappingProxyType(
     {
         op.name: op
         for family in (
-            arithmetic, elementary, logic, creation, movement, reduce, contract, structured, fused
+            arithmetic, elementary, logic, bits, random, creation, movement, reduce, contract,
+            structured, fused,
         )
         for op in family.OPS
     }

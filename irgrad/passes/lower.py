@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from ..errors import LoweringError
 from ..ir.dims import Dim
 from ..ir.graph import Graph, Node, Value
-from ..ir.location import describe
+from ..ir.location import Location, describe, merge
 from ..ir.types import TensorType
 from ..kernel.ir import (
     Affine,
@@ -100,7 +100,7 @@ def lower_steps(graph: Graph) -> Lowered:
         found = storage[_source(graph, value)]
         renamed = found < len(inputs) and types[found] != graph.type(value)
         fresh = renamed or found in results
-        results.append(_copied(found, types, steps) if fresh else found)
+        results.append(_copied(found, types, steps, _lines(graph, value)) if fresh else found)
     nodes = tuple(guards + rest)
     return Lowered(tuple(steps), types, inputs, tuple(results), len(guards), tuple(checks), nodes)
 
@@ -159,6 +159,15 @@ def _source(graph: Graph, value: Value) -> Value:
     return value
 
 
+def _lines(graph: Graph, value: Value) -> tuple[Location, ...]:
+    """The source lines of a value, those of what it is a reshape of included."""
+    found = [graph[value.node].locations]
+    while graph[value.node].op == "reshape":
+        value = graph[value.node].operands[0]
+        found.append(graph[value.node].locations)
+    return merge(*found)
+
+
 def _number_checks(kernel: Kernel, node: Node, checks: list[CheckSite]) -> Kernel:
     """Give the checks of a kernel their numbers in the program."""
     region: Graph = node.attribute("body")
@@ -182,9 +191,17 @@ def _with_check(body: tuple[Statement, ...], number: int) -> tuple[Statement, ..
     return tuple(result)
 
 
-def _copied(storage: int, types: dict[int, TensorType], steps: list[Step]) -> int:
+def _copied(
+    storage: int,
+    types: dict[int, TensorType],
+    steps: list[Step],
+    origin: tuple[Location, ...],
+) -> int:
     """A copy of a storage: for a value that leaves the function a second time, an input that does
-    in another shape, or a result that its kernel cannot write where it belongs."""
+    in another shape, or a result that its kernel cannot write where it belongs.
+
+    origin: the source lines of the value.
+    """
     copy = len(types)
     type_ = types[copy] = types[storage]
     size = _elements(type_)
@@ -195,6 +212,7 @@ def _copied(storage: int, types: dict[int, TensorType], steps: list[Step]) -> in
         f"k{len(steps)}_copy",
         (Buffer("a0", name, size, "read"), Buffer("r0", name, size, "write")),
         (body,),
+        origin,
         bytes=2 * size * type_.dtype.itemsize,
     )
     steps.append(Step(kernel, (storage,), (copy,)))
@@ -212,7 +230,7 @@ def _program(graph: Graph, lowered: Lowered) -> Program:
     slots = _slots(lowered, layout, outputs)
     kernels, index = _shared_kernels(layout.kernels)
     calls = tuple(
-        Call(index[i], _arguments(step, layout, i, slots))
+        Call(index[i], _arguments(step, layout, i, slots), step.kernel.origin)
         for i, step in enumerate(lowered.steps)
     )
     input_of = {s: n for n, s in enumerate(lowered.inputs)}
@@ -247,7 +265,10 @@ def plan_steps(graph: Graph, lowered: Lowered) -> tuple[Lowered, Layout]:
     if not missed:
         return lowered, layout
     types, steps = dict(lowered.types), list(lowered.steps)
-    results = tuple(_copied(s, types, steps) if s in missed else s for s in lowered.results)
+    results = tuple(
+        _copied(s, types, steps, _lines(graph, value)) if s in missed else s
+        for s, value in zip(lowered.results, graph.outputs)
+    )
     lowered = replace(lowered, steps=tuple(steps), types=types, results=results)
     storages = _storages(graph, lowered)
     layout = plan_memory(lowered.steps, storages, lowered.guards)
@@ -319,7 +340,8 @@ def _arguments(step: Step, layout: Layout, i: int, slots: Mapping[int, Slot]) ->
 
 
 def _shared_kernels(kernels: tuple[Kernel, ...]) -> tuple[tuple[Kernel, ...], list[int]]:
-    """Kernels of equal meaning once; and for each call the position of its kernel."""
+    """Kernels of equal meaning once, with the lines of all; and for each call the position of its
+    kernel."""
     unique: dict[object, int] = {}
     result: list[Kernel] = []
     index: list[int] = []
@@ -328,5 +350,9 @@ def _shared_kernels(kernels: tuple[Kernel, ...]) -> tuple[tuple[Kernel, ...], li
         if key not in unique:
             unique[key] = len(result)
             result.append(kernel)
+        else:
+            first = result[unique[key]]
+            origin = merge(first.origin, kernel.origin)
+            result[unique[key]] = replace(first, origin=origin)
         index.append(unique[key])
     return tuple(result), index

@@ -42,21 +42,25 @@ class Names:
 class Scalars:
     """Kernel primitives as methods, for the `scalar` expressions of ops' records.
 
-    `constant(number)` has the dtype of the op's first operand; `cast(x, dtype)` names its own.
+    `constant(number)` has the dtype of the op's first operand unless it names one; `cast(x, dtype)`
+    and `bitcast(x, dtype)` name their own. dtype: that of the first operand.
     Every other attribute is a primitive; a trailing underscore is dropped (`and_`).
     """
 
     def __init__(self, scope: Scope, names: Names, dtype: DType) -> None:
         self._scope = scope
         self._names = names
-        self._dtype = dtype
+        self.dtype = dtype
 
-    def constant(self, value: float | int | bool) -> str:
-        return constant(self._scope, self._names, value, self._dtype)
+    def constant(self, value: float | int | bool, dtype: DType | None = None) -> str:
+        return constant(self._scope, self._names, value, dtype or self.dtype)
 
     def cast(self, x: str, dtype: DType | str) -> str:
         name = dtype.name if isinstance(dtype, DType) else dtype
         return let(self._scope, self._names, "cast", (x,), name)
+
+    def bitcast(self, x: str, dtype: DType) -> str:
+        return let(self._scope, self._names, "bitcast", (x,), dtype.name)
 
     def __getattr__(self, primitive: str):  # type: ignore[no-untyped-def]
         op = primitive.rstrip("_")

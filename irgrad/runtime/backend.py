@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..ir.graph import Graph
     from ..kernel.program import Program, Result
     from .options import Options
+    from .stored_code import StoredCode
 
 GROUP = "irgrad.backends"
 INSTALL = "install irgrad with pip (in a checkout: pip install -e .)"
@@ -43,7 +44,8 @@ class Executable(Protocol):
 
     @property
     def origin(self) -> str:
-        """Where the code comes from: "compiled" just now, from "memory", or "interpreted"."""
+        """Where the code comes from: "compiled" just now, from "memory" or "disk", or
+        "interpreted"."""
         ...
 
     @property
@@ -101,6 +103,43 @@ class Backend(Protocol):
 
     def compile(self, program: Program | None, graph: Graph, options: Options) -> Executable:
         """Compile an optimised graph, of which `program` is the lowered form."""
+        ...
+
+
+class StorableExecutable(Executable, Protocol):
+    """An executable whose code can be kept on disk."""
+
+    def stored(self, text: str) -> StoredCode:
+        """The code as the disk cache keeps it; text: the optimised graph."""
+        ...
+
+
+@runtime_checkable
+class StoringBackend(Protocol):
+    """A backend whose code can be kept on disk, which `Backend` alone does not promise."""
+
+    @property
+    def source(self) -> str:
+        """The folder of the files that code depends on."""
+        ...
+
+    def fingerprint(self, options: Options) -> tuple[str, ...] | None:
+        """What code depends on beside the program; None for options whose code is not kept."""
+        ...
+
+    def compile(
+        self, program: Program | None, graph: Graph, options: Options
+    ) -> StorableExecutable:
+        """As that of `Backend`."""
+        ...
+
+    def load(
+        self, stored: StoredCode, graph: Graph, lower: Callable[[], Program]
+    ) -> StorableExecutable:
+        """What `compile` gives, from code that it made before; lower: gives the program when asked.
+
+        Raises FileError for code that cannot be loaded.
+        """
         ...
 
 

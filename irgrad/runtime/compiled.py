@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optree
@@ -19,6 +19,7 @@ from ..tracing.locations import add_location, ends_at_call, user_locations
 from ..tracing.trees import flatten, flatten_object, spec_of
 from .bound import Bound, make_result_arrays
 from .boundary import Boundary, Parameter, describe_value
+from .copies import reduce_to_text
 from .options import Options
 from .report import explain_text, report_text
 from .results import make_finish, parameter_names
@@ -26,6 +27,7 @@ from .results import make_finish, parameter_names
 if TYPE_CHECKING:
     from ..kernel.program import Program
     from .backend import Executable
+    from .profile import Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class KernelInfo:
     """One kernel of a compiled function.
 
     text: its kernel IR. origin: the source lines that it computes, the main one first. flops and
-    bytes: of one call. calls: how often one run of the function calls it.
+    bytes: of one call. calls: how often one run of the function calls it. origins: for each of
+    those calls its own source lines, as equal kernels of different lines are one.
     """
 
     name: str
@@ -53,6 +56,7 @@ class KernelInfo:
     bytes: int
     calls: int
     executable: Executable
+    origins: tuple[tuple[Location, ...], ...]
 
     @ends_at_call
     def source(self, form: str) -> str:
@@ -74,26 +78,48 @@ class MemoryPlan:
 
 @dataclass(frozen=True, slots=True)
 class CacheInfo:
-    """Where the code came from: "compiled" for this function, from "memory" where an equal program
-    was compiled before, or "interpreted". seconds: what tracing and compiling took."""
+    """Where the code came from.
+
+    origin: "compiled" for this function, from "memory" where an equal program is in use already,
+    from "disk", or "interpreted". seconds: what tracing and compiling took. disk: "hit", "miss", or
+    "off" where the disk cache was not asked; why: the reason, in words. key: of the entry; bytes:
+    its size, 0 where none was read or written.
+    """
 
     origin: str
     seconds: float
+    disk: str = "off"
+    why: str = ""
+    key: str = ""
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DiskNote:
+    """What became of the disk cache in one compile; the fields are those of CacheInfo."""
+
+    disk: str
+    why: str
+    key: str = ""
+    bytes: int = 0
+
+
+Lowered = tuple[Graph, "Program | None"]
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What the driver hands over about one compile.
 
-    graph: as traced. optimised: after all passes. program: None where the target runs graphs.
+    graph: as traced. lowered: gives the graph after all passes, and the program, None where the
+    target runs graphs; where the code is from the disk cache they are made at the first call.
     trees: optree structures of arguments and result where they are known. stages: gives the graph
     after each pass, by name. seconds: by phase. page: makes the page of a compiled function.
-    frozen: names of objects that only the trace has read.
+    frozen: names of objects that only the trace has read. note: of the disk cache.
     """
 
     graph: Graph
-    optimised: Graph
-    program: Program | None
+    lowered: Callable[[], Lowered]
     executable: Executable
     options: Options
     target: str
@@ -102,6 +128,17 @@ class Parts:
     seconds: Mapping[str, float]
     page: Callable[[Compiled, Parts], str]
     frozen: tuple[str, ...] = ()
+    note: DiskNote = DiskNote("off", "not asked for")
+
+    @property
+    def optimised(self) -> Graph:
+        """The graph after all passes."""
+        return self.lowered()[0]
+
+    @property
+    def program(self) -> Program | None:
+        """The lowered graph, None where the target runs graphs."""
+        return self.lowered()[1]
 
 
 class Compiled:
@@ -140,12 +177,10 @@ class Compiled:
     def __deepcopy__(self, memo: object) -> Compiled:
         return self
 
-    @ends_at_call
-    def __reduce__(self) -> NoReturn:
-        raise ArgumentError(
-            f"{self.graph.name}: expected no pickle of compiled code; keep its text, "
-            "c.ir('traced'), and compile that"
-        )
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Its text and captured arrays: it is compiled again where the pickle is read."""
+        parts = self._parts
+        return reduce_to_text(self.graph, self.target, self.options, parts.trees, parts.frozen)
 
     # -- calling ---------------------------------------------------------------------------------
 
@@ -298,6 +333,30 @@ class Compiled:
                 f"{brief(out)}"
             ) from None
 
+    # -- profiling -------------------------------------------------------------------------------
+
+    def profile(self, /, *args: Any, rounds: int = 20, **kwargs: Any) -> Profile:
+        """Run on arguments some times and say where the time goes, by kernel and by source line.
+
+        It compiles the kernels once more, with a timer between each two; ordinary calls are as they
+        were. Donated arguments are copied and stay as they are. A parameter of the function that is
+        called `rounds` is given by position. Raises what a call raises, ArgumentError for rounds
+        that are no number from 1 to 10,000 and under debug_nan, BackendError for a target without
+        kernels.
+        """
+        from .profiling import check_rounds, profile_call  # which calls do without
+
+        try:
+            check_rounds(rounds)
+            leaves = self._flatten(self._place_keywords(args, kwargs) if kwargs else args)
+            arrays = self._boundary.admit(leaves)
+            self._check_captures()
+            self._boundary.check_overlap(leaves, self.graph.captures.values())
+            return profile_call(self, self._parts, arrays, rounds)
+        except IrgradError as error:
+            add_location(error, user_locations())
+            raise
+
     # -- from jitted code ------------------------------------------------------------------------
 
     @property
@@ -359,7 +418,9 @@ class Compiled:
         program = self._parts.program
         if program is None:
             return []
-        calls = [call.kernel for call in program.calls]
+        lines: list[list[tuple[Location, ...]]] = [[] for _ in program.kernels]
+        for call in program.calls:
+            lines[call.kernel].append(call.origin)
         return [
             KernelInfo(
                 kernel.name,
@@ -367,8 +428,9 @@ class Compiled:
                 kernel.origin,
                 kernel.flops,
                 kernel.bytes,
-                calls.count(i),
+                len(lines[i]),
                 self._parts.executable,
+                tuple(lines[i]),
             )
             for i, kernel in enumerate(program.kernels)
         ]
@@ -413,4 +475,8 @@ class Compiled:
 
     def cache_info(self) -> CacheInfo:
         """Where the code came from."""
-        return CacheInfo(self._parts.executable.origin, sum(self._parts.seconds.values()))
+        parts, note = self._parts, self._parts.note
+        seconds = sum(parts.seconds.values())
+        return CacheInfo(
+            parts.executable.origin, seconds, note.disk, note.why, note.key, note.bytes
+        )

@@ -1,13 +1,29 @@
-"""Copies and pickles of functions that hold compiled code: the function itself, or its name."""
+"""Copies and pickles of functions that hold compiled code: the function itself, its name, or its
+text."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optree
 
 from ..errors import ArgumentError
+from ..ir.graph import Graph
+from ..ir.parser import parse
+from ..ir.printer import print_graph
 from ..tracing.locations import add_location, user_locations
+from .options import Options
+
+if TYPE_CHECKING:
+    from .compiled import Compiled
+
+Trees = tuple[optree.PyTreeSpec, optree.PyTreeSpec]
 
 
 def reduce_to_name(function: Any) -> str:
@@ -26,3 +42,33 @@ def reduce_to_name(function: Any) -> str:
         add_location(error, user_locations())
         raise error
     return str(name)
+
+
+def reduce_to_text(
+    graph: Graph, target: str, options: Options, trees: Trees | None, frozen: tuple[str, ...]
+) -> tuple[Any, ...]:
+    """The pickle of a compiled graph: its text with source lines, and its captured arrays."""
+    text = print_graph(graph, locations=True)
+    captures = [np.asarray(graph.captures[key]) for key in graph.inputs if key in graph.captures]
+    settings = replace(options, progress=None)
+    return compile_text, (text, captures, target, settings, trees, frozen)
+
+
+def compile_text(
+    text: str,
+    captures: Sequence[np.ndarray],
+    target: str,
+    options: Options,
+    trees: Trees | None,
+    frozen: tuple[str, ...],
+) -> Compiled:
+    """Compile the text of a graph whose last inputs are captured arrays; what a pickle calls."""
+    graph = parse(text)
+    count = len(graph.inputs) - len(captures)
+    graph.captures = dict(zip(graph.inputs[count:], captures, strict=True))
+    # By name: the compiler lies above this layer, and only reading a pickle needs it here.
+    compile_cached = import_module("irgrad.cached").compile_cached
+    found: Compiled = compile_cached(
+        graph, target=target, options=options, trees=trees, frozen=frozen
+    )
+    return found

@@ -19,7 +19,7 @@ from ..tracing.locations import is_user_file
 from ..tracing.sizes import SymbolicSize
 from ..tracing.trace import unwrapped
 from ..tracing.tracer import Tracer
-from ..tracing.trees import too_deep
+from ..tracing.trees import too_deep, tree_text
 
 MAX_LEAVES = 256  # of a container that is watched element by element
 MISSING = object()
@@ -53,24 +53,33 @@ class Guards:
         """Whether nothing has changed."""
         for namespace, name, value in self.names:
             if namespace.get(name, MISSING) is not value:
-                return self.changed() is None
+                return not self.changes()
         for cell, _, value in self.cells:
             if _contents(cell) is not value:
-                return self.changed() is None
-        return not self.containers or self.changed() is None
+                return not self.changes()
+        return not self.containers or not self.changes()
 
-    def changed(self) -> str | None:
-        """What has changed, as "name: old -> new", or None."""
-        now = [(name, space.get(name, MISSING), value) for space, name, value in self.names]
-        now += [(name, _contents(cell), value) for cell, name, value in self.cells]
-        for name, new, old in now:
-            if not _same(new, old):
-                return f"{name}: {_brief(old)} -> {_brief(new)}"
+    def changes(self) -> list[tuple[str, Any, Any]]:
+        """What has changed: the name of a variable, or of an element, its old value and its new;
+        for a container of other elements the structures."""
+        now = [(name, value, space.get(name, MISSING)) for space, name, value in self.names]
+        now += [(name, value, _contents(cell)) for cell, name, value in self.cells]
+        found = [change for change in now if not _same(change[2], change[1])]
         for name, container, leaves, spec in self.containers:
-            found, structure = optree.tree_flatten(container)
-            if structure != spec or not all(map(_same, found, leaves)):
-                return f"{name}: its elements have changed"
-        return None
+            new, structure = optree.tree_flatten(container)
+            if structure != spec:
+                found.append((name, spec, structure))
+            elif not all(map(_same, new, leaves)):
+                found += _changed_elements(name, spec, leaves, new)
+        return found
+
+
+def _changed_elements(
+    name: str, spec: optree.PyTreeSpec, old: Iterable[Any], new: Iterable[Any]
+) -> Iterator[tuple[str, Any, Any]]:
+    for path, before, after in zip(spec.paths(), old, new):
+        if not _same(after, before):
+            yield name + "".join(f"[{brief(entry)}]" for entry in path), before, after
 
 
 def watch(f: Any) -> Guards:
@@ -133,11 +142,16 @@ def _fields_key(value: Any) -> Hashable:
     return found
 
 
-def _brief(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """The value of a variable in messages."""
     if value is MISSING:
         return "nothing"
     if isinstance(value, np.ndarray):
         return f"{value.dtype.name}{list(value.shape)} array"
+    if isinstance(value, optree.PyTreeSpec):
+        return tree_text(value)
+    if isinstance(value, types.FunctionType):
+        return f"function {value.__name__}"
     return brief(value)
 
 

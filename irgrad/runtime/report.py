@@ -27,9 +27,11 @@ def report_text(compiled: Compiled, parts: Parts, copies: Mapping[str, int]) -> 
         f"{flops:,} flops, {moved:,} bytes"
     ]
     rows = [
-        (k.name, str(k.calls), f"{k.flops:,}", f"{k.bytes:,}", _first(k.origin)) for k in kernels
+        (k.name, str(k.calls), f"{k.flops:,}", f"{k.bytes:,}", first_line(k.origin))
+        for k in kernels
     ]
-    lines += _section("kernels", list(_table(("name", "calls", "flops", "bytes", "line"), rows)))
+    head = ("name", "calls", "flops", "bytes", "line")
+    lines += _section("kernels", list(table_lines(head, rows)))
     lines += _section("memory", [f"arena {compiled.plan.peak_bytes:,} bytes"])
     lines += _section("donated", list(_donations(compiled, parts)))
     lines += _section("captured", [f"{c.name} {c.type} ({_place(c.location)})" for c in
@@ -47,7 +49,7 @@ def _section(title: str, lines: Sequence[str]) -> list[str]:
     return [f"{title}:", *parts] if parts else []
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+def table_lines(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     """Rows in aligned columns: the first and the last to the left, numbers to the right."""
     if not rows:
         return
@@ -58,7 +60,8 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[s
         yield "  ".join([*cells, row[-1]]).rstrip()
 
 
-def _first(origin: Sequence[Location]) -> str:
+def first_line(origin: Sequence[Location]) -> str:
+    """The main line of several, and how many more there are."""
     more = f" and {len(origin) - 1} more" if len(origin) > 1 else ""
     return f"{origin[0]}{more}" if origin else "-"
 

@@ -13,7 +13,7 @@ from ..errors import IrgradError
 from ..interpret import interpret
 from ..ir.dims import Size, evaluate
 from ..ir.graph import Graph, Value
-from ..ir.types import BOOL, F32, F64, I32, I64, TensorType, dtype_of
+from ..ir.types import BOOL, F32, F64, I32, I64, U8, U32, U64, TensorType, dtype_of
 from ..ops.build import Builder, Expr, as_scalar
 from ..ops.registry import REGISTRY, builder
 
@@ -22,6 +22,7 @@ MAX_INPUTS = 8
 LARGEST = 1e6  # of the finite values that are kept
 SIZES, SIZE_WEIGHTS = (0, 1, 2, 3, 5, 8, 17), (0.03, 0.12, 0.2, 0.25, 0.2, 0.1, 0.1)
 DTYPES = (F32, F32, F32, F64, I32, I64, BOOL)
+WORDS = (U8, U32, U64)  # which only ops on bits take from their samples
 SPECIAL = (np.nan, np.inf, -np.inf, -0.0, 0.0, 1e-40, 3e38, -3e38)
 SOFT = frozenset({"constant", "iota", "broadcast"})  # ops whose readers other rules rewrite first
 Item = TypeVar("Item")
@@ -204,7 +205,8 @@ class Growth:
         if ready and self.chance(0.75):
             return self.builder.wrap(self.choose(firm if firm and self.chance(0.8) else ready))
         if self.chance(0.1):
-            return self.constant(float(np.round(self.rng.normal(), 2)), type_)
+            number = float(np.round(self.rng.normal(), 2))
+            return self.constant(abs(number) if type_.dtype.kind == "u" else number, type_)
         if self.chance(0.3) and len(self.arguments) < MAX_INPUTS:
             return self.input(type_)
         x = self.fit(self.pick(), type_.shape)
@@ -248,7 +250,7 @@ class Growth:
             call = self.choose(samples)
             kinds = {array.dtype.name for array in call.operands}
             small = all(array.size <= MAX_ELEMENTS for array in call.operands)
-            if small and kinds <= {dtype.numpy.name for dtype in DTYPES}:
+            if small and kinds <= {dtype.numpy.name for dtype in (*DTYPES, *WORDS)}:
                 return [TensorType(dtype_of(a.dtype), a.shape) for a in call.operands], {
                     **call.attrs
                 }

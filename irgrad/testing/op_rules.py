@@ -6,7 +6,7 @@ with the op itself by the dot test <y, A x> = <A' y, x>, both in float64 along r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -34,6 +34,12 @@ def check_op_rules(op: OpDef, seed: int = 0) -> None:
     Raises CheckError that starts with the op and its rule, as in "sin: jvp: expected ...".
     """
     rng = np.random.default_rng(seed)
+    for graph, operands in op_cases(op):
+        check_graph_rules(graph, operands, rng)
+
+
+def op_cases(op: OpDef) -> Iterator[tuple[Graph, tuple[np.ndarray, ...]]]:
+    """The op alone as a graph, with operands, for each of its samples of finite float64 values."""
     for sample in op.samples(np.random.default_rng(3)):
         floats = [x for x in sample.operands if x.dtype.kind == "f"]
         if not floats or any(x.dtype != np.float64 or not np.isfinite(x).all() for x in floats):
@@ -44,7 +50,7 @@ def check_op_rules(op: OpDef, seed: int = 0) -> None:
         operands = [b.wrap(graph.add_input(type_)) for type_ in types]
         graph.outputs = [x.value for x in b.emit(op.name, operands, **dict(sample.attrs))]
         graph.signature = flat_signature(len(types), len(graph.outputs))
-        check_graph_rules(graph, sample.operands, rng)
+        yield graph, tuple(sample.operands)
 
 
 def check_graph_rules(graph: Graph, arguments: Arrays, rng: np.random.Generator) -> None:

@@ -18,6 +18,7 @@ from ..passes.infer import Infer
 
 Fails = Callable[[Graph, Sequence[np.ndarray]], bool]
 BUDGET = 2000  # candidates that are tried at most
+LARGE = 24  # nodes of a graph that is first cut between its inputs and outputs, by bisection
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,9 @@ def shrink(
     """
     case = _Case(graph.copy(), tuple(arguments))
     left = budget
+    if len(graph) > LARGE and left > 0:
+        case, used = _cut_ends(case, fails)
+        left -= used
     progress = True
     while progress:
         progress = False
@@ -53,6 +57,57 @@ def shrink(
                     if left <= 0:
                         break
     return case.graph, case.arguments
+
+
+def _cut_ends(case: _Case, fails: Fails) -> tuple[_Case, int]:
+    """Fewer of the last nodes, then fewer of the first ones, as far as bisection finds the same
+    failure; and the number of candidates."""
+    tried = 0
+    for cut in (_first_nodes, _last_nodes):
+        low, high = 0, len(case.graph.order()) - len(case.graph.inputs)
+        whole = case
+        while high - low > 1:
+            middle = (low + high) // 2
+            candidate = cut(whole, middle)
+            tried += 1
+            if _is_valid(candidate) and fails(candidate.graph, candidate.arguments):
+                case, high = candidate, middle
+            else:
+                low = middle
+    return case, tried
+
+
+def _first_nodes(case: _Case, count: int) -> _Case:
+    """The first nodes, with the values that none of them reads as outputs."""
+    graph = case.graph.copy()
+    kept = [key for key in graph.order() if graph[key].op != "input"][:count]
+    read = {value for key in kept for value in graph[key].operands}
+    values = (Value(key, i) for key in kept for i in range(len(graph[key].types)))
+    graph.outputs = [value for value in values if value not in read]
+    graph.effects = [key for key in graph.effects if key in kept]
+    return _Case(_finished(graph, graph.signature.donated), case.arguments)
+
+
+def _last_nodes(case: _Case, count: int) -> _Case:
+    """The last nodes, with what they read of earlier ones as inputs."""
+    seen: dict[Value, np.ndarray] = {}
+
+    def watch(key: int, results: Sequence[np.ndarray]) -> None:
+        seen.update((Value(key, i), np.asarray(r)) for i, r in enumerate(results))
+
+    interpret(case.graph, case.arguments, watch=watch)
+    graph = case.graph.copy()
+    order = [key for key in graph.order() if graph[key].op != "input"]
+    kept = set(order[len(order) - count :])
+    graph.effects = [key for key in graph.effects if key in kept]
+    reads = {value for key in kept for value in graph[key].operands} | set(graph.outputs)
+    arguments = list(case.arguments)
+    for key in order:
+        for value in (Value(key, i) for i in range(len(graph[key].types))):
+            if key not in kept and value in reads:
+                graph.replace(value, _input_like(graph, value), "shrink")
+                arguments.append(seen[value])
+    return _Case(_finished(graph, graph.signature.donated), tuple(arguments))
 
 
 def _is_valid(case: _Case) -> bool:
@@ -120,15 +175,20 @@ def _replaced(case: _Case, old: Value, new: Value | None) -> _Case:
     """Another value, or the constant 1, in place of one."""
     graph = case.graph.copy()
     if new is None:
-        new = builder(graph).constant(1, graph.type(old)).value
+        new = builder(graph, graph[old.node].locations).constant(1, graph.type(old)).value
     graph.replace(old, new, "shrink")
     return _Case(_finished(graph, graph.signature.donated), case.arguments)
 
 
 def _with_input(case: _Case, old: Value, array: np.ndarray) -> _Case:
     graph = case.graph.copy()
-    graph.replace(old, graph.add_input(graph.type(old)), "shrink")
+    graph.replace(old, _input_like(graph, old), "shrink")
     return _Case(_finished(graph, graph.signature.donated), (*case.arguments, array))
+
+
+def _input_like(graph: Graph, old: Value) -> Value:
+    """A new input of the type and lines of a value."""
+    return graph.add_input(graph.type(old), "", graph[old.node].locations)
 
 
 def _fewer_inputs(case: _Case) -> Iterator[_Case]:
@@ -166,7 +226,8 @@ def _smaller_sizes(case: _Case) -> Iterator[_Case]:
 
 
 def _resized(case: _Case, size: int, smaller: int) -> _Case | None:
-    """The case with one size instead of another; None where the ops do not fit together then."""
+    """The case with one size instead of another; None where the ops do not fit together then, and
+    where the size is only one that an op makes."""
     graph = case.graph.copy()
 
     def changed(sizes: object) -> object:
@@ -188,6 +249,8 @@ def _resized(case: _Case, size: int, smaller: int) -> _Case | None:
             for name, value in node.attributes
         )
         graph.update(key, attributes=attrs)
+    if all(graph[key] == case.graph[key] for key in graph):
+        return None
     try:
         Infer(renew=True).apply(graph)
     except IrgradError:

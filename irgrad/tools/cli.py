@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from . import command_compile, command_ir, command_run, command_view
+from . import (
+    command_bisect,
+    command_compile,
+    command_diff,
+    command_doctor,
+    command_grad,
+    command_ir,
+    command_passes,
+    command_profile,
+    command_run,
+    command_view,
+)
 from .bench.command import bench_app
 from .report import FAILED, complain, not_written, reported, say
 
@@ -46,9 +57,15 @@ def make_app() -> typer.Typer:
     app.callback()(_irgrad)
     app.command("ir", help=command_ir.HELP)(command_ir.ir)
     app.command("run", help=command_run.HELP)(command_run.run)
+    app.command("passes", help=command_passes.HELP)(command_passes.passes)
+    app.command("diff", help=command_diff.HELP)(command_diff.diff)
+    app.command("grad", help=command_grad.HELP)(command_grad.grad)
     app.command("compile", help=command_compile.HELP)(command_compile.compile_source)
     app.command("view", help=command_view.HELP)(command_view.view)
+    app.command("profile", help=command_profile.HELP)(command_profile.profile)
+    app.command("bisect", help=command_bisect.HELP)(command_bisect.bisect)
     app.add_typer(bench_app(), name="bench")
+    app.command("doctor", help=command_doctor.HELP)(command_doctor.doctor)
     return app
 
 

@@ -66,7 +66,7 @@ def run(
     """Run a source once."""
     with reported(verbose):
         options = Options(numerics=numerics.value)
-        target_file = None if output is None else _check_output(output, source)
+        target_file = None if output is None else output_beside(output, source)
         arrays = {} if inputs is None else read_arrays(inputs)
         graph = read_graph_for(load_source(source), spec or (), arrays)
         names = _result_names(graph)
@@ -81,8 +81,11 @@ def run(
                 say(_shown(name, array))
 
 
-def _check_output(output: str, source: str) -> str:
-    """The absolute path of the results, taken before the source runs, which may go elsewhere."""
+def output_beside(output: str, source: str) -> str:
+    """The absolute path of a file to write, taken before the source runs, which may go elsewhere.
+
+    Raises FileError where it cannot be written, UsageError where it is the source's own.
+    """
     path = check_output(output)
     file = source_file(source)
     if os.path.exists(path) and os.path.exists(file) and os.path.samefile(path, file):

@@ -335,7 +335,10 @@ def unwrapped(f: Any) -> Any:
 def _static_text(value: Any) -> str:
     """A static argument in the text of the graph, the same in every process."""
     if isinstance(value, (bool, int, float, str, type(None))):
-        return repr(value)[:60]
+        try:
+            return repr(value)[:60]
+        except ValueError:  # Python refuses to write integers of thousands of digits
+            return brief(value)
     if isinstance(value, (tuple, list)):
         return f"({', '.join(map(_static_text, value))})"[:60]
     return str(getattr(value, "__name__", type(value).__name__))

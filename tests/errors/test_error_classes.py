@@ -54,6 +54,7 @@ RAISERS: MappingProxyType[str, Callable[[], Any]] = MappingProxyType({
     "LimitError": lambda: ig.ir.parse("#" * (64 * 2**20 + 1)),
     "FileError": lambda: load_source("no_such_folder/model.irg"),
     "CacheError": lambda: byte_limit(Config(cache_bytes="much")),
+    "NonFiniteError": lambda: ig.jit(np.log, target="reference", debug_nan=True)(-X),
     "InternalError": mistyped_graph,
 })
 

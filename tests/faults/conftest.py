@@ -16,6 +16,6 @@ sys.path.append(str(Path(__file__).parent.parent / "rewrite"))
 @pytest.fixture
 def no_kept_code() -> Iterator[None]:
     """Compiled code is forgotten before and after the test."""
-    numba_cpu._slot.cache_clear()
+    numba_cpu._codes.cache_clear()
     yield
-    numba_cpu._slot.cache_clear()
+    numba_cpu._codes.cache_clear()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from irgrad.ir.graph import Graph
+from irgrad.ir.types import DTYPES
 from irgrad.kernel.ir import Accumulate, Kernel, Store, walk
 from irgrad.kernel.plan import Step
 from irgrad.kernel.program import Call, Program, Slot
@@ -83,7 +84,7 @@ class _Memory:
         self.arena = np.full(program.arena_bytes, NOBODY)
 
     def itemsize(self, dtype: str) -> int:
-        return {"bool": 1, "i32": 4, "f32": 4, "i64": 8, "f64": 8}[dtype]
+        return DTYPES[dtype].itemsize
 
     def bytes_of(self, slot: Slot) -> int:
         return self._bytes(slot, None).size

@@ -148,7 +148,7 @@ BAD_OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "unknown": ({"numeric": "exact"}, "got 'numeric'; did you mean numerics?"),
     "numerics": ({"numerics": "fast"}, "option numerics: expected 'exact' or"),
     "emit": ({"emit": "c"}, "option emit: expected 'llvm' or 'numba', got 'c'"),
-    "debug_nan": ({"debug_nan": True}, "option debug_nan: expected False, got True"),
+    "debug_nan": ({"debug_nan": 1}, "option debug_nan: expected False or True, got 1"),
     "memory_budget": ({"memory_budget": 1}, "option memory_budget: expected None, got 1"),
     "arch": ({"arch": "x86-64-v3"}, "option arch: expected 'native'"),
     "profile": ({"profile": "mine"}, "option profile: expected 'default'"),

@@ -301,20 +301,27 @@ def test_clocks() -> None:
 
 
 def test_bench_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    samples = iter(
-        {"import": 0.1, "first": t, "total": 0.1 + t, "warm": 0.05, "kernels": 10}
-        for t in (9.0, 0.5, 0.7, 0.6)
-    )
-    monkeypatch.setattr(start, "measure_once", lambda: next(samples))
+    seconds = {"off": iter((9.0, 0.5, 0.7, 0.6)), "on": iter((9.0, 0.2, 0.25, 0.3))}
+
+    def measure(cache: str) -> start.Sample:
+        t = next(seconds["off" if cache == "off" else "on"])
+        return {"import": 0.1, "first": t, "total": 0.1 + t, "warm": 0.05, "kernels": 10,
+                "compiles": t == 9.0, "numba": 0}  # fmt: skip
+
+    monkeypatch.setattr(start, "measure_once", measure)
     path = tmp_path / "out.json"
     text = run_well("bench", "start", "--processes", "3", "--json", str(path))
     assert "700.0" in text
     assert "600.0 - 800.0" in text
+    assert "300.0 - 400.0" in text
+    assert "0, no" in text
     assert len(json.loads(path.read_text())["processes"]) == 3
 
 
 def test_the_step_of_bench_start() -> None:
-    sample = start.measure_once()
+    sample = start.measure_once("off")
+    assert sample["compiles"] == 1
+    assert not sample["numba"]
     assert 0 < sample["import"] + sample["first"] <= sample["total"]
     assert sample["kernels"] >= 1
 
@@ -322,4 +329,4 @@ def test_the_step_of_bench_start() -> None:
 def test_a_step_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "false")
     with pytest.raises(BackendError, match="expected the training step to run, got no message"):
-        start.measure_once()
+        start.measure_once("off")

@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from irgrad.backends.numba_cpu.llvm.cpu import Cpu, host_cpu
+from irgrad.backends.numba_cpu.llvm.fork import let_forks_wait
 from irgrad.errors import InternalError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ SPEED_LEVEL = 1
 def _initialise_targets() -> None:
     import llvmlite.binding as llvm
 
+    let_forks_wait()
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
 

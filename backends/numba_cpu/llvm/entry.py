@@ -9,6 +9,7 @@ described in `checks`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from llvmlite import ir
@@ -19,6 +20,7 @@ from irgrad.backends.numba_cpu.llvm.function import (
     kernel_workspace,
     needs_context,
 )
+from irgrad.backends.numba_cpu.llvm.timer import STARTS, emit_lap
 from irgrad.backends.numba_cpu.llvm.vectors import I8, I32, POINTER, integer
 from irgrad.kernel.ir import Kernel
 from irgrad.kernel.program import Program, Slot
@@ -36,8 +38,18 @@ def arena_bytes(program: Program, vector_bytes: int) -> int:
     return _aligned(program.arena_bytes) + scratch
 
 
-def program_module(program: Program, name: str, vector_bytes: int) -> ir.Module:
-    """The module with all kernels of a program and its entry `irg_<name>`."""
+def program_module(
+    program: Program,
+    name: str,
+    vector_bytes: int,
+    on_kernel: Callable[[int], object] | None = None,
+    timed: bool = False,
+) -> ir.Module:
+    """The module with all kernels of a program and its entry `irg_<name>`.
+
+    on_kernel: called after each kernel with the number of those that are emitted. timed: whether
+    the entry reads the clock between calls, as `timer` describes.
+    """
     module = ir.Module(name=f"irg_{name}")
     functions: dict[object, ir.Function] = {}
     by_kernel: list[ir.Function] = []
@@ -47,7 +59,9 @@ def program_module(program: Program, name: str, vector_bytes: int) -> ir.Module:
             unique = replace(kernel, name=f"kernel_{number}_{kernel.name}")
             functions[key] = kernel_function(module, unique, vector_bytes)
         by_kernel.append(functions[key])
-    _emit_entry(module, program, name, by_kernel, vector_bytes)
+        if on_kernel is not None:
+            on_kernel(number + 1)
+    _emit_entry(module, program, name, by_kernel, vector_bytes, timed)
     return module
 
 
@@ -57,14 +71,17 @@ def _emit_entry(
     name: str,
     functions: list[ir.Function],
     vector_bytes: int,
+    timed: bool,
 ) -> None:
-    signature = ir.FunctionType(I32, [POINTER] * 4)
+    signature = ir.FunctionType(I32, [POINTER] * (5 if timed else 4))
     entry = ir.Function(module, signature, f"irg_{name}")
     entry.attributes.add("nounwind")
-    context, _, buffers, arena = entry.args
+    context, _, buffers, arena = entry.args[:4]
     builder = ir.IRBuilder(entry.append_basic_block("entry"))
     addresses = _Addresses(builder, buffers, arena, len(program.inputs))
     scratch = Slot("arena", _aligned(program.arena_bytes))
+    for number in range(STARTS if timed else 0):
+        emit_lap(builder, entry.args[-1], number)
     for position, call in enumerate(program.calls):
         kernel: Kernel = program.kernels[call.kernel]
         arguments = [addresses.of(slot) for slot in call.slots]
@@ -73,6 +90,8 @@ def _emit_entry(
         if needs_context(kernel):
             arguments.append(context)
         builder.call(functions[call.kernel], arguments)
+        if timed:
+            emit_lap(builder, entry.args[-1], STARTS + position)
         if position + 1 == program.guard_calls:
             failed = builder.icmp_signed("!=", status_of(builder, context), integer(0))
             with builder.if_then(failed, likely=False):

@@ -258,12 +258,11 @@ def _bits(method: str) -> Callable[..., ir.Value]:
 
 
 def _shift(method: str) -> Callable[..., ir.Value]:
-    """The bits moved by a count, zeros coming in; 0 for a count that is not below the width."""
+    """The bits moved by a count modulo the width, zeros coming in."""
 
     def emit(site: Site, x: ir.Value, count: ir.Value) -> ir.Value:
-        width = site.number(8 * DTYPES[site.operand_dtype].itemsize)
-        inside = site.builder.icmp_unsigned("<", count, width)
-        return site.builder.select(inside, getattr(site.builder, method)(x, count), site.number(0))
+        last = site.number(8 * DTYPES[site.operand_dtype].itemsize - 1)
+        return getattr(site.builder, method)(x, site.builder.and_(count, last))
 
     return emit
 
@@ -327,8 +326,8 @@ PRIMITIVES: Mapping[str, Callable[..., ir.Value]] = MappingProxyType(
         "or": _bits("or_"),
         "xor": _bits("xor"),
         "not": lambda site, x: site.builder.not_(x),
-        "shift_left": _shift("shl"),
-        "shift_right": _shift("lshr"),
+        "shl": _shift("shl"),
+        "shr": _shift("lshr"),
         "select": _select,
         "cast": _cast,
         "bitcast": _bitcast,

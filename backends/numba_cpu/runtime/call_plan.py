@@ -13,7 +13,7 @@ from irgrad.errors import CheckError
 from irgrad.interpret import input_names
 from irgrad.ir.graph import Graph, Value
 from irgrad.ir.types import DTYPES
-from irgrad.kernel.program import CheckSite, Program
+from irgrad.kernel.program import CheckSite, LateProgram, Program
 from irgrad.runtime.boundary import is_plain
 
 from .door import Input
@@ -63,7 +63,7 @@ class CallPlan:
     arguments behind the user's. outputs: shape and dtype of each array to allocate.
     """
 
-    program: Program
+    program: Program | LateProgram
     name: str
     labels: tuple[str, ...]
     captures: tuple[np.ndarray, ...]
@@ -155,7 +155,7 @@ def failure_text(site: CheckSite, position: int | None) -> str:
     return f"{text}\n{site.line}" if site.line else text
 
 
-def call_plan(program: Program, graph: Graph) -> CallPlan:
+def call_plan(program: Program | LateProgram, graph: Graph) -> CallPlan:
     """How the program of a graph is called."""
     captures = tuple(
         np.asarray(graph.captures[key]) for key in graph.inputs if key in graph.captures
@@ -184,7 +184,9 @@ def _inputs(graph: Graph, captures: Sequence[np.ndarray]) -> tuple[Input, ...]:
     return tuple(inputs)
 
 
-def _outputs(program: Program) -> tuple[tuple[tuple[int, ...], np.dtype], ...]:
+def _outputs(
+    program: Program | LateProgram,
+) -> tuple[tuple[tuple[int, ...], np.dtype], ...]:
     """Shape and dtype of each output buffer, as its result has them."""
     found: dict[int, tuple[tuple[int, ...], np.dtype]] = {}
     for result in program.results:
@@ -202,5 +204,9 @@ def is_plain_capture(array: np.ndarray) -> bool:
 
 
 def plain_copy(array: np.ndarray) -> np.ndarray:
-    """A contiguous copy of native byte order."""
-    return np.array(array, dtype=np.dtype(array.dtype.type), order="C")
+    """A contiguous copy of native byte order, whose dtype is NumPy's own object.
+
+    Unpickled arrays have an equal dtype that is another object, which their copies keep.
+    """
+    dtype = np.dtype(array.dtype.type)
+    return np.array(array, dtype=dtype, order="C").view(dtype)

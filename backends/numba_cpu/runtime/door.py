@@ -68,7 +68,7 @@ def make_table(entry: int, inputs: Sequence[Input], outputs: int, release: bool)
     start = table.__array_interface__["data"][0]
     save, restore = lock_functions() if release else (0, 0)
     arguments = sum(isinstance(one.source, int) for one in inputs)
-    table[:HEADER] = entry, arguments, len(inputs), outputs, save, restore, 0, 0
+    table[:HEADER] = entry, arguments, len(inputs), outputs, save, restore, id(np.ndarray), 0
     sizes = HEADER + RECORD * len(inputs)
     for i, one in enumerate(inputs):
         table[sizes : sizes + len(one.shape)] = one.shape
@@ -99,31 +99,37 @@ def lock_functions() -> tuple[int, int]:
 
 
 @cache
-def load_door() -> Door:
-    """The door of this process, compiled at the first call."""
+def door_object() -> bytes:
+    """The object file of the door, the same in each process; compiled at the first call."""
     import llvmlite.binding as llvm
 
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    machine = llvm.Target.from_default_triple().create_target_machine(
-        opt=2, jit=True, reloc="pic"
-    )
+    from ..llvm.compile import target_machine
+    from ..llvm.cpu import Cpu
+
+    machine = target_machine(Cpu("", "", "", 16))  # no vectors in it
     module = llvm.parse_assembly(door_text())
-    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)
-    engine = llvm.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
+    return machine.emit_object(module)
+
+
+@cache
+def load_door(data: bytes) -> Door:
+    """The door in an object file, loaded once in a process."""
+    from ..llvm.compile import load_object
+
+    loaded = load_object(data)
     prototype = ctypes.PYFUNCTYPE(
         ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.py_object, ctypes.py_object
     )
-    return Door(prototype(engine.get_function_address("irg_door")), engine)
+    return Door(prototype(loaded.address("irg_door")), loaded)
 
 
 def door_text() -> str:
     """The LLVM text of the door."""
     return _TEXT.format(
         type=layout.OB_TYPE,
-        array=id(np.ndarray),
         count=layout.TUPLE_SIZE,
         items=layout.TUPLE_ITEMS,
         data=layout.ARRAY_DATA,
@@ -152,9 +158,9 @@ define ptr @pointer(ptr %base, i64 %offset) alwaysinline {{
   ret ptr %value
 }}
 
-define i1 @is_plain(ptr %object, ptr %record) alwaysinline {{
+define i1 @is_plain(ptr %object, ptr %record, i64 %class) alwaysinline {{
   %type = call i64 @word(ptr %object, i64 {type})
-  %type_fits = icmp eq i64 %type, {array}
+  %type_fits = icmp eq i64 %type, %class
   br i1 %type_fits, label %array, label %no
 array:
   %descr = call i64 @word(ptr %object, i64 {descr})
@@ -240,6 +246,7 @@ entry:
   %expected = call i64 @word(ptr %table, i64 8)
   %inputs = call i64 @word(ptr %table, i64 16)
   %results = call i64 @word(ptr %table, i64 24)
+  %class = call i64 @word(ptr %table, i64 48)
   %given = call i64 @word(ptr %arguments, i64 {count})
   %count_fits = icmp eq i64 %given, %expected
   br i1 %count_fits, label %begin, label %not_plain
@@ -263,7 +270,7 @@ find:
   %item = getelementptr i8, ptr %items, i64 %position
   %source = select i1 %is_argument, ptr %item, ptr %record
   %object = load ptr, ptr %source
-  %plain = call i1 @is_plain(ptr %object, ptr %record)
+  %plain = call i1 @is_plain(ptr %object, ptr %record, i64 %class)
   br i1 %plain, label %collect, label %not_plain
 collect:
   %data = call i64 @word(ptr %object, i64 {data})

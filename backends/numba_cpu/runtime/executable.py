@@ -5,37 +5,45 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import NoReturn
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
 from irgrad.errors import CheckError
 from irgrad.ir.graph import Graph
-from irgrad.kernel.program import Program, Result
+from irgrad.kernel.program import LateProgram, Program, Result
 from irgrad.runtime.backend import BoundRun
+from irgrad.runtime.stored_code import StoredCode
 
 from .call_plan import Call, Leaves, call_plan
 from .door import FRAME_HEADER, NOT_PLAIN, OK, load_door, make_table
 from .frames import Frame, FramePool
-from .kernel_texts import kernel_text
 from .layout import layout_is_known
+
+if TYPE_CHECKING:
+    from irgrad.runtime.profiling import TimedRun
+
+    from .timed import TimedCode
 
 SHORT_WORK = 1 << 14  # flops and bytes of a call that ends before another thread could get going
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Code:
     """Loaded machine code.
 
-    address: of the entry, whose name is `symbol`. arena_bytes: scratch memory of a call. data: the
-    object file. seconds: compile time by phase. owner: what keeps the code in memory.
+    address: of the entry, whose name is `symbol`. digest: of the program, equal for equal ones.
+    arena_bytes: scratch memory of a call. data: the object file. seconds: compile time by phase.
+    door: the object file of the door. owner: what keeps the code in memory.
     """
 
     address: int
     symbol: str
+    digest: str
     arena_bytes: int
     data: bytes
+    door: bytes
     seconds: Mapping[str, float]
     owner: object
 
@@ -45,17 +53,19 @@ class Executable:
 
     def __init__(
         self,
-        program: Program,
+        program: Program | LateProgram,
         graph: Graph,
         code: Code,
         *,
         fresh: bool = True,
         through_door: bool | None = None,
     ) -> None:
-        """fresh: whether the code was compiled for this very program. through_door: whether calls
-        read Python's objects natively; None where this process allows it."""
+        """fresh: whether the code was compiled, or read from the disk, for this very program.
+        through_door: whether calls read Python's objects natively; None where this process allows
+        it."""
         self.arena_bytes = code.arena_bytes
-        self.origin = "compiled" if fresh else "memory"
+        made = "compiled" if isinstance(program, Program) else "disk"
+        self.origin = made if fresh else "memory"
         self.seconds = dict(code.seconds) if fresh else {}
         self._program = program
         self._code = code
@@ -77,7 +87,26 @@ class Executable:
 
     def source(self, form: str, kernel: str) -> str:
         """The code of one kernel, as Python, LLVM or assembly text."""
-        return kernel_text(self._program, kernel, form)
+        from .kernel_texts import kernel_text  # which calls do without
+
+        return kernel_text(self._program.whole, kernel, form)
+
+    def stored(self, text: str) -> StoredCode:
+        """The code as the disk cache keeps it; text: the optimised graph."""
+        program, code = self._program.whole, self._code
+        return StoredCode(
+            program.inputs,
+            program.outputs,
+            program.results,
+            code.arena_bytes,
+            program.work,
+            len(program.kernels),
+            code.digest,
+            code.symbol,
+            text,
+            code.data,
+            code.door,
+        )
 
     def numba_function(self) -> object:
         """The function that jitted code calls."""
@@ -88,8 +117,8 @@ class Executable:
     # -- calls -----------------------------------------------------------------------------------
 
     def _through_door(self) -> Call:
-        door, plan = load_door().call, self._plan
-        work = sum(kernel.flops + kernel.bytes for kernel in self._program.kernels)
+        door, plan = load_door(self._code.door).call, self._plan
+        work = self._program.work
         table = make_table(
             self._code.address, plan.inputs, len(self._program.outputs), work > SHORT_WORK
         )
@@ -147,6 +176,22 @@ class Executable:
             raise self.failure(frame)
 
         return BoundRun(arrays.around(run), fail, (frame, buffers, arrays, leaves, self))
+
+    def timed(self, arguments: tuple[np.ndarray, ...], leaves: Leaves) -> TimedRun:
+        """The same in code with timers between the kernels, which is compiled when first asked for.
+        """
+        from .timed import timed_run  # which calls do without
+
+        arrays = self._plan.bound_arrays(arguments, leaves)
+        buffers = _addresses((*arrays.inputs, *arrays.outputs))
+        frame, calls = Frame(self.arena_bytes), len(self._program.whole.calls)
+        return timed_run(self._timed_code, arrays, buffers, frame, calls, self.failure)
+
+    @cached_property
+    def _timed_code(self) -> TimedCode:
+        from .timed import compile_timed
+
+        return compile_timed(self._program.whole)
 
     def failure(self, frame: Frame) -> CheckError:
         """The error of the check that failed in a frame, whose record is cleared."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import numpy as np
@@ -12,6 +13,7 @@ from irgrad.errors import CheckError
 from irgrad.ir.graph import Graph
 from irgrad.kernel.program import Program, Result
 from irgrad.runtime.backend import BoundRun
+from irgrad.runtime.profiling import TimedRun
 
 from ..runtime.call_plan import Call, Leaves, call_plan
 from ..runtime.frames import ArrayFrame, FramePool
@@ -54,13 +56,19 @@ class SourceExecutable:
 
     # -- calls -----------------------------------------------------------------------------------
 
-    def _run(self, inputs: Sequence[np.ndarray], outputs: Leaves, frame: ArrayFrame) -> int:
-        """Run the entry on flat arrays; 0, or another number where a check failed."""
+    def _run(
+        self,
+        inputs: Sequence[np.ndarray],
+        outputs: Leaves,
+        frame: ArrayFrame,
+        entry: Callable[..., int],
+    ) -> int:
+        """Run an entry on flat arrays; 0, or another number where a check failed."""
         flat = [_flat(array) for array in (*inputs, *outputs)]
         if self._code.jitted:
-            return int(self._code.run(*flat, frame.failures, frame.arena))
+            return int(entry(*flat, frame.failures, frame.arena))
         with np.errstate(all="ignore"):
-            return int(self._code.run(*flat, frame.failures, frame.arena))
+            return int(entry(*flat, frame.failures, frame.arena))
 
     def _make_call(self) -> Call:
         plan, pool, select = self._plan, self._pool, self._plan.selection()
@@ -71,7 +79,7 @@ class SourceExecutable:
                 return None
             outputs = tuple([np.empty(shape, dtype) for shape, dtype in plan.outputs])
             frame = pool.take()
-            status = self._run(inputs, outputs, frame)
+            status = self._run(inputs, outputs, frame, self._code.run)
             if status:
                 raise self._failure(frame)
             pool.give(frame)
@@ -85,12 +93,33 @@ class SourceExecutable:
         frame = ArrayFrame(self.arena_bytes)
 
         def run() -> int:
-            return self._run(arrays.inputs, arrays.outputs, frame)
+            return self._run(arrays.inputs, arrays.outputs, frame, self._code.run)
 
         def fail() -> NoReturn:
             raise self._failure(frame)
 
         return BoundRun(arrays.around(run), fail, (arrays, leaves, self))
+
+    def timed(self, arguments: tuple[np.ndarray, ...], leaves: Leaves) -> TimedRun:
+        """The same with timers in Python between the kernels."""
+        from .timed import timed_entry  # which calls do without
+
+        arrays = self._plan.bound_arrays(arguments, leaves)
+        frame = ArrayFrame(self.arena_bytes)
+        laps: list[int] = []
+        entry = timed_entry(self._program, self._code, laps)
+
+        def run() -> int:
+            return self._run(arrays.inputs, arrays.outputs, frame, entry)
+
+        def read() -> tuple[int, list[tuple[int, int]]]:
+            return laps[1] - laps[0], list(zip(laps[2::2], laps[3::2]))
+
+        def fail() -> NoReturn:
+            raise self._failure(frame)
+
+        clock = time.perf_counter_ns
+        return TimedRun(arrays.around(run), fail, read, clock, (arrays, leaves, self))
 
     def _failure(self, frame: ArrayFrame) -> CheckError:
         return self._plan.failure(*frame.take_failure())

@@ -35,18 +35,23 @@ class SourceCode:
     seconds: Mapping[str, float]
 
 
-def load_module(found: ProgramText, name: str) -> dict[str, Any]:
+def load_module(
+    found: ProgramText, name: str, on_kernel: Callable[[int], object] | None = None
+) -> dict[str, Any]:
     """Run the text of a program as a module, compile its kernels, and give what it defines.
 
     The text becomes known under the file name `name`, so that tracebacks and debuggers show it.
+    on_kernel: called after each kernel with the number of those that are compiled.
     """
     linecache.cache[name] = (len(found.text), None, found.text.splitlines(True), name)
     module: dict[str, Any] = {"__name__": "irgrad_kernels"}
     exec(compile(found.text, name, "exec"), module)
-    for kernel in found.kernels:
+    for number, kernel in enumerate(found.kernels):
         function = module[kernel.name]
         if not isinstance(function, FunctionType):
             function.compile(tuple(map(_flat_array, kernel.dtypes)))
+        if on_kernel is not None:
+            on_kernel(number + 1)
     return module
 
 

@@ -28,7 +28,9 @@ OF_KERNELS = frozenset(
     ]
 )  # fmt: skip
 MODULES = {f"{PACKAGE}.functions": SHARED, f"{PACKAGE}.kernel_functions": OF_KERNELS}
-_OWN = frozenset(["entry", "main", "njit", "np", "failures", "arena", "lane", "start"])
+_OWN = frozenset(
+    ["arena", "clock", "entry", "failures", "lane", "laps", "main", "njit", "np", "start"]
+)
 _RESERVED = SHARED | OF_KERNELS | _OWN | frozenset(dir(builtins))
 _FORMULA = re.compile(r"\w+_f(32|64)")
 _NO_IDENTIFIER = re.compile(r"\W", re.ASCII)

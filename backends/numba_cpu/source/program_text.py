@@ -17,6 +17,8 @@ from .printer import FAILURES, KernelSource, kernel_source
 
 ENTRY = "entry"
 ARENA = "arena"
+CLOCK = "clock"
+LAPS = "laps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +99,34 @@ def _unique_kernels(program: Program) -> tuple[list[KernelSource], list[int]]:
     return sources, numbers
 
 
-def _entry_text(program: Program, kernels: Sequence[KernelSource]) -> str:
+def timed_entry_text(program: Program) -> str:
+    """The entry once more, as plain Python for the names of the module.
+
+    Two further parameters: a function that reads a clock, and the list that it clears and fills
+    with two readings in a row, then with one before and one after each call.
+    """
+    kernels, numbers = _unique_kernels(program)
+    text = _entry_text(program, [kernels[numbers[call.kernel]] for call in program.calls], True)
+    return text.split("\n", 1)[1]  # the first line has Numba compile it
+
+
+def _entry_text(program: Program, kernels: Sequence[KernelSource], timed: bool = False) -> str:
     """The entry of a program; kernels: the one of each call."""
     inputs = [f"input_{i}" for i in range(len(program.inputs))]
     outputs = [f"output_{i}" for i in range(len(program.outputs))]
+    clock = [CLOCK, LAPS] if timed else []
+    reading = f"    {LAPS}.append({CLOCK}())"
     lines = [
         '@njit(error_model="numpy")',
-        f"def {ENTRY}({', '.join([*inputs, *outputs, FAILURES, ARENA])}):",
+        f"def {ENTRY}({', '.join([*inputs, *outputs, FAILURES, ARENA, *clock])}):",
         '    """Run the kernels in order; 1 where a check failed, else 0."""',
     ]
+    if timed:
+        lines += [f"    {LAPS}.clear()", reading, reading]
     views: dict[tuple[int, str, int], str] = {}
     for position, (call, kernel) in enumerate(zip(program.calls, kernels, strict=True)):
-        lines += _call_lines(program, call, kernel, views)
+        *before, line = _call_lines(program, call, kernel, views)
+        lines += [*before, reading, line, reading] if timed else [*before, line]
         if position + 1 == program.guard_calls:
             lines += [f"    if {FAILURES}[0] != 0:", "        return 1"]
     return "\n".join([*lines, f"    return {FAILURES}[0]"])

@@ -88,7 +88,8 @@ Example:
 
     irgrad bench start --processes 3
 
-Each sample is a fresh process; the step is that of a small network on 8x8 images.
+Each sample is a fresh process without the disk cache and one that finds its code in a cache; the
+step is that of a small network on 8x8 images.
 """
 
 JsonOption = Annotated[

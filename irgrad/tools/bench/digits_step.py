@@ -1,7 +1,8 @@
 """A training step of a small network on 8x8 images, run as a process of `irgrad bench start`.
 
 Prints a JSON object: seconds of importing irgrad, of the first compile and call, of all from before
-the import to the first result; then, warm, kernels and seconds of a compile of the step.
+the import to the first result; how many modules were compiled until then and whether Numba was
+imported; then, warm, kernels and seconds of a compile of the step.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 BEGIN = time.perf_counter()
 
 import json  # noqa: E402
+import sys  # noqa: E402
 from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
@@ -58,8 +60,11 @@ def main() -> None:
     """Measure and print."""
     given = arguments()
     ready = time.perf_counter()
-    value = ig.jit(step_of(2e-3), donate=(0, 1))(*given)[0]
+    step = ig.jit(step_of(2e-3), donate=(0, 1))
+    value = step(*given)[0]
     first = time.perf_counter()
+    origin = step.compiled(*given).cache_info().origin
+    imported = "numba" in sys.modules
     assert np.isfinite(value).all(), "the first result is not finite"
     seconds: list[float] = []
     for rate in (1e-3, 3e-3, 4e-3):  # equal programs would share the first one's machine code
@@ -70,6 +75,8 @@ def main() -> None:
         "import": IMPORTED - BEGIN,
         "first": first - ready,
         "total": first - BEGIN,
+        "compiles": int(origin == "compiled"),
+        "numba": int(imported),
         "warm": min(seconds),
         "kernels": len(compiled.kernels),
     }))  # fmt: skip
