@@ -104,16 +104,17 @@ class WatchedExecutable:
 
     def _suspicious(self, leaves: Sequence[np.ndarray]) -> bool:
         """Whether a sum of squares, or an element, is not finite."""
-        with np.errstate(all="ignore"):
-            for i in self._quick:
-                x = leaves[i].reshape(-1)
-                if x.size > ROW:
-                    whole = x.size // ROW * ROW
-                    rows, x = x[:whole].reshape(-1, ROW), x[whole:]
+        for i in self._quick:
+            x = leaves[i]
+            if x.size > ROW:
+                whole = x.size // ROW * ROW
+                flat = x.reshape(-1)
+                rows, x = flat[:whole].reshape(-1, ROW), flat[whole:]
+                with np.errstate(all="ignore"):
                     if not np.isfinite(np.vecdot(rows, rows)).all():
                         return True
-                if not math.isfinite(x.dot(x)):
-                    return True
+            if not math.isfinite(np.vdot(x, x)):  # of BLAS alone, which heeds no errstate
+                return True
         return any(not np.isfinite(leaves[i]).all() for i in self._slow)
 
     def _require_finite(

@@ -159,7 +159,10 @@ def test_samples_of_related_keys_are_uncorrelated() -> None:
 
 
 def test_permutations_of_every_length() -> None:
-    for n in [*range(301), 1023, 1024, 1025, 65537]:
+    for n in range(301):
+        for order in many_permutations(n, 3):
+            np.testing.assert_array_equal(np.sort(order), np.arange(n), str(n))
+    for n in (0, 1, 2, 3, 5, 16, 17, 300, 1023, 1024, 1025, 65537):
         order = random.permutation(random.fold_in(KEY, n), n)
         assert order.dtype == np.int64
         np.testing.assert_array_equal(np.sort(order), np.arange(n), str(n))

@@ -104,7 +104,7 @@ def test_seeds_of_ones() -> None:
     graph = derived(*ROWS, "--seed", "ones")
     by_x, by_y = interpret(graph, [X, W])
     np.testing.assert_allclose(by_x, np.cos(X) * W + 2 * X, rtol=1e-12)
-    np.testing.assert_allclose(by_y, np.sin(X).sum(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(by_y, np.sin(X).sum(axis=0), atol=1e-12)
 
 
 def test_seeds_that_are_arguments() -> None:
