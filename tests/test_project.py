@@ -26,7 +26,7 @@ LAYERS = {
     "transforms": 7, "differentiation": 7, "custom_rules": 7, "numpy": 7, "random": 7, "control": 7,
     "batching": 7.5, "jacobian_layout": 7.5, "jacobians": 7.6,
     "linalg": 8, "nn": 8, "optim": 8, "frontends": 8,
-    "embed": 9, "testing": 9, "tools": 9, "__init__": 10,
+    "embed": 9, "testing": 9, "tools": 9.5, "__init__": 10,
 }  # fmt: skip
 BACKEND_LAYERS = {name for name, layer in LAYERS.items() if layer <= 5 and name != "passes"}
 HEAVY = {"numba", "scipy", "llvmlite", "rich", "typer", "sklearn"}

@@ -220,7 +220,7 @@ def _from(readings: Sequence[Reading]) -> str:
         return ""
     same = len({index for index, _ in readings}) == 1
     shown = [
-        f"{value}" if same or not index else f"{value} at {index}"
+        str(value) if same or not index else f"{value!s} at {index}"
         for index, value in readings[:SHOWN]
     ]
     more = len(readings) - len(shown)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..driver import level_after
 from ..errors import CheckError, InternalError, IrgradError, VerifyError
 from ..interpret import interpret
 from ..ir.dims import Dim
@@ -117,9 +116,10 @@ def _find_in_passes(work: Graph, known: Sequence[Sample], search: Search) -> Fin
     for step in search.passes:
         before = work.copy()
         first = len(work.edits)
+        level = _level(before)
         try:
             step.apply(work)
-            verify(work, level_after(step))
+            verify(work, "fused" if step.name == "fuse" else level)
         except FAULTS as error:
             if isinstance(error, IrgradError) and not isinstance(
                 error, (InternalError, VerifyError)
@@ -130,6 +130,17 @@ def _find_in_passes(work: Graph, known: Sequence[Sample], search: Search) -> Fin
         if fault:
             return _edit_finding(fault)
     return None
+
+
+def _level(graph: Graph) -> str:
+    """The level of `verify` that a graph meets, and meets after most passes too."""
+    if any(graph[key].op == "fused" for key in graph.order()):
+        return "fused"
+    try:
+        verify(graph, "optimised")
+    except VerifyError:  # calls that are not inlined yet
+        return "traced"
+    return "optimised"
 
 
 def _failure(step: Pass, work: Graph, first: int, error: Exception) -> Finding:

@@ -24,7 +24,7 @@ def expected() -> np.ndarray:
 def test_alone_shows_help() -> None:
     result = run()
     assert "Usage: irgrad" in result.output
-    for command in ("ir", "run", "compile", "bench"):
+    for command in ("ir", "run", "passes", "diff", "grad", "compile", "bisect", "bench"):
         assert command in result.output
 
 

@@ -36,6 +36,28 @@ RAISED = {
 }
 
 
+@pytest.mark.parametrize("command", ["passes", "diff", "grad", "bisect"])
+def test_other_commands_read_sources_the_same_way(folder: Path, command: str) -> None:
+    """What is raised while a file or function runs, sizes beyond memory, and long texts."""
+    (folder / "raises.py").write_text("def f(x):\n    raise ValueError('\\udcff\\x1b[2J')\n")
+    (folder / "exits.py").write_text("raise SystemExit(3)")
+    with open("large.py", "wb") as file:
+        file.truncate(2**40)
+    for source, message in (
+        ("raises.py:f", "got ValueError: ??[2J (raises.py:2)"),
+        ("exits.py:f", "got SystemExit: 3 (exits.py:1)"),
+        ("large.py:f", "large.py: expected at most 16777216 bytes"),
+        ("model.py:" + "x" * 10**4, "expected a function that the file defines, got 'xx"),
+    ):
+        line = error_of(command, source, "--spec", "f32[3]")
+        assert message in line
+        assert len(line) < 500
+    line = error_of(command, "model.py:f", "--spec", "f32[" + "9" * 10**4, code=2)
+    assert len(line) < 500
+    (folder / "stops.py").write_text("def f(x): raise KeyboardInterrupt")
+    assert run(command, "stops.py:f", "--spec", "f32[3]").exit_code == 130
+
+
 @pytest.mark.parametrize("raised", RAISED)
 @pytest.mark.parametrize("form", ["raise {}", "def f(x):\n    raise {}"], ids=["file", "function"])
 def test_whatever_a_source_raises(folder: Path, form: str, raised: str) -> None:
@@ -328,6 +350,7 @@ def shell(line: str) -> subprocess.CompletedProcess[str]:
     [
         ("ir f.irg >/dev/full", "standard output: expected to write it, got no space left"),
         ("--help >/dev/full", "standard output: expected to write it, got no space left"),
+        ("passes f.irg >/dev/full", "standard output: expected to write it, got no space left"),
         ("ir f.irg >&-", "standard output: expected to write it, got a closed file"),
         ("ir nosuch.irg 2>&-", ""),
         ("ir closes.py:f", ""),
@@ -345,6 +368,7 @@ def test_streams_that_fail(folder: Path, line: str, message: str) -> None:
 @pytest.mark.parametrize(
     "line",
     ["run f.irg --inputs a.npz --target reference --output b.npz",
+     "grad f.irg --seed ones --output b.irg",
      "compile f.irg out --spec 'f32[3,4]' --spec 'f32[4]' --target reference"],
 )  # fmt: skip
 def test_a_disk_that_is_full(folder: Path, line: str) -> None:
