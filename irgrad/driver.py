@@ -17,6 +17,7 @@ from .errors import DTypeError, LimitError
 from .ir.graph import Graph, Value
 from .kernel.program import Program
 from .nonfinite import Subject, WatchedExecutable
+from .op_rules import check_rules_behind
 from .ops.check import verify
 from .passes.base import OnPass, Pass, run_passes
 from .passes.lower import lower
@@ -138,6 +139,7 @@ def _optimise(
     if config.dump:
         callbacks.append(_dumper(graph, config.dump))
     if options.check == "all":
+        check_rules_behind(graph)
         callbacks.append(PassChecker(graph))
         passes = tuple(map(NamedPass, passes))
     run_passes(work, passes, callbacks)

@@ -46,13 +46,13 @@ class Options:
     emit: the form that kernels are compiled from: "llvm", or "numba", readable Python that Numba
     compiles and NUMBA_DISABLE_JIT=1 runs as it is, with the same results. numerics: the highest
     class of rewrites, "exact", "stable" or "approximate". strict: widening a float array is an
-    error. check: "all" compares each pass and each kernel with the interpreter. debug_nan: a result
-    that holds NaN or an infinity raises NonFiniteError, which names the operation that made it; the
-    kernels are the same, and donated arrays are as before the call. max_retraces: how often one
-    jitted function may be compiled again. memory_budget: bytes, None for no bound. arch: the
-    processor that code is for. profile: the name of the tuning profile. progress: called as a
-    compile goes on with a phase, the steps of it that are done, and how many it has; what it raises
-    ends the compile.
+    error. check: "all" compares each pass and each kernel with the interpreter, and the derivative
+    rules behind a gradient with differences. debug_nan: a result that holds NaN or an infinity
+    raises NonFiniteError, which names the operation that made it; the kernels are the same, and
+    donated arrays are as before the call. max_retraces: how often one jitted function may be
+    compiled again. memory_budget: bytes, None for no bound. arch: the processor that code is for.
+    profile: the name of the tuning profile. progress: called as a compile goes on with a phase,
+    the steps of it that are done, and how many it has; what it raises ends the compile.
 
     Raises ArgumentError for values that are not known or that this version does not have.
     """

@@ -17,6 +17,7 @@ from ..ir.dims import Dim
 from ..ir.graph import Graph, Value
 from ..ir.location import Location
 from ..ir.types import F64, DType, TensorType
+from ..op_rules import check_graph_rules, check_op_rules, op_cases
 from ..ops import registry
 from ..ops.check import verify
 from ..passes.base import Pass
@@ -35,7 +36,6 @@ from ..self_check import (
     pass_fault,
     whole_fault,
 )
-from .op_rules import check_graph_rules, check_op_rules, op_cases
 
 CHECKS = ("passes", "kernels", "gradients")
 Arrays = Sequence[np.ndarray]

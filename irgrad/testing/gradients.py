@@ -11,11 +11,11 @@ import optree
 
 from ..differentiation import jvp, vjp
 from ..errors import ArgumentError, CheckError, DifferentiationError, brief
+from ..op_rules import check_graph_rules, derivative_graph
 from ..subgraph import leaf_type, require_values
 from ..tracing.locations import call_function, ends_at_call
 from ..tracing.trace import require_function, trace
 from ..tracing.trees import flatten_object
-from .op_rules import check_graph_rules, derivative_graph
 
 Function = Callable[..., Any]
 # Relative and absolute tolerance by size in bytes of the coarsest float dtype that takes part.

@@ -9,14 +9,15 @@ from typing import Any
 import numpy
 import pytest
 
+import irgrad as ig
 import irgrad.numpy as np
 from irgrad import differentiation
 from irgrad.errors import CheckError
 from irgrad.interpret import interpret
+from irgrad.op_rules import check_op_rules
 from irgrad.ops import registry
 from irgrad.ops.record import OpDef, RuleContext
 from irgrad.testing import check_grads
-from irgrad.testing.op_rules import check_op_rules
 
 RIGHT = registry.REGISTRY
 X = numpy.array([[0.3, -0.8, 1.2], [0.1, 0.7, 0.4]])
@@ -125,6 +126,19 @@ def test_a_rule_that_second_order_alone_needs_is_named(plant: Callable[..., OpDe
     check_grads(np.cos, (X,), order=1)
     with pytest.raises(CheckError, match=r"\nfrom the rule of sin: jvp: expected tangent"):
         check_grads(np.cos, (X,))
+
+
+@pytest.mark.parametrize("case", ["sin.jvp", "mul.jvp", "pad.transpose"])
+def test_the_check_of_a_compile_names_the_rule_behind_a_gradient(
+    case: str, plant: Callable[..., OpDef]
+) -> None:
+    name, rule, wrong, f = WRONG[case]
+    slope = ig.grad(lambda x: f(x).sum())
+    ig.compile(slope, "f64[2,3]", target="reference", check="all")
+    plant(name, **{rule: wrong})
+    with pytest.raises(CheckError, match=rf"^{name}: {rule}: expected "):
+        ig.compile(slope, "f64[2,3]", target="reference", check="all")
+    ig.compile(f, "f64[2,3]", target="reference", check="all")
 
 
 @pytest.mark.parametrize("mode", ["fwd", "rev"])

@@ -44,7 +44,7 @@ PLANTED = {
     "buffers of equal size shared": (plan, "can_share", shares_equal_sizes),
     "a read after the store": (plan, "_read_after", always(False)),
     "loops merged by one access": (axes, "_merge", merges_by_one_access),
-    "values that leave twice": (lower, "_copied", lambda storage, types, steps: storage),
+    "values that leave twice": (lower, "_copied", lambda storage, types, steps, origins: storage),
     "reshapes of any strides": (views, "reshape_strides",
                                 lambda old, strides, new: views.contiguous_strides(new)),
 }  # fmt: skip

@@ -21,6 +21,9 @@ from irgrad.backends.numba_cpu.llvm.entry import program_module
 from irgrad.backends.numba_cpu.runtime.timed import compile_timed
 from irgrad.errors import ArgumentError, BackendError, CheckError, DonationError
 from irgrad.ir.location import Location
+from irgrad.passes.base import run_passes
+from irgrad.passes.lower import lower
+from irgrad.passes.pipeline import pipeline
 from irgrad.runtime.backend import BoundRun
 from irgrad.runtime.profile import KernelTime, Profile, Timing
 from irgrad.runtime.profiling import KEPT_ROUNDS, MAX_ROUNDS, TimedRun, _rounds
@@ -116,6 +119,20 @@ def test_kernels_take_no_longer_than_the_call(form: str, request: pytest.Fixture
             assert end <= start + 1e-9
             end = start + seconds
         assert end <= sample.start + sample.seconds + 1e-9
+
+
+def test_gradients_of_arguments_have_lines() -> None:
+    def twice(w: Any, unused: Any, x: Any) -> Any:
+        return (inp.tanh(x @ w) @ w).sum()
+
+    specs = ("f64[4,4]", "f64[3]", "f64[2,4]")
+    graph = ig.trace(ig.grad(twice, argnums=(0, 1)), *specs)
+    run_passes(graph, pipeline())
+    calls = lower(graph).calls
+    line = inspect.getsourcelines(twice)[1] + 1
+    assert len(calls) > 2
+    for call in calls:
+        assert (__file__, line) in {(x.file, x.line) for x in call.origin}
 
 
 def test_rates() -> None:

@@ -10,16 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from ..autodiff import jvp_graph, split_graph, transpose_graph, vjp_graph
-from ..autodiff.common import dependent_nodes
-from ..errors import CheckError, DifferentiationError
-from ..interpret import interpret
-from ..ir.graph import Graph, Node, Value
-from ..ir.location import describe
-from ..ir.signature import flat_signature
-from ..ir.types import TensorType, dtype_of
-from ..ops.record import OpDef
-from ..ops.registry import builder
+from .autodiff import jvp_graph, split_graph, transpose_graph, vjp_graph
+from .autodiff.common import dependent_nodes
+from .errors import CheckError, DifferentiationError
+from .interpret import interpret
+from .ir.graph import Graph, Node, Value
+from .ir.location import describe
+from .ir.signature import flat_signature
+from .ir.types import TensorType, dtype_of
+from .ops import registry
+from .ops.record import OpDef
+from .ops.registry import builder
 
 STEP = 1e-5  # of the differences, which are of fourth order
 RTOL, ATOL = 2e-6, 2e-7
@@ -51,6 +52,17 @@ def op_cases(op: OpDef) -> Iterator[tuple[Graph, tuple[np.ndarray, ...]]]:
         graph.outputs = [x.value for x in b.emit(op.name, operands, **dict(sample.attrs))]
         graph.signature = flat_signature(len(types), len(graph.outputs))
         yield graph, tuple(sample.operands)
+
+
+def check_rules_behind(graph: Graph) -> None:
+    """Check the rules of all ops where a graph holds derivatives: it no longer holds the ops that
+    they are derivatives of.
+
+    Raises CheckError as `check_op_rules` does.
+    """
+    if any(line.role for key in graph for line in graph[key].locations):
+        for op in registry.REGISTRY.values():
+            check_op_rules(op)
 
 
 def check_graph_rules(graph: Graph, arguments: Arrays, rng: np.random.Generator) -> None:
