@@ -149,8 +149,9 @@ def _optimise(
 
 
 def level_after(step: Pass) -> str:
-    """The level of `verify` that a graph has to meet after a pass."""
-    return "fused" if step.name == "fuse" else "optimised"
+    """The level of `verify` that a graph has to meet after a pass: calls are inlined by the second.
+    """
+    return {"infer": "traced", "fuse": "fused"}.get(step.name, "optimised")
 
 
 def stage_graphs(graph: Graph, options: Options) -> dict[str, Graph]:

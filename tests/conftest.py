@@ -7,6 +7,7 @@ There the graphs are run by the interpreter, the oracle; that kernels equal it i
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from functools import partial
 from unittest import mock
@@ -26,6 +27,9 @@ COMPILES = pytest.StashKey[int]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell starts what runs in its background deaf to Ctrl-C, and children inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "interpreted: transforms run graphs by the interpreter")
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 SMALL = 15  # nodes that a shrunk graph has at most, as a rule
 BUDGET = 1000  # candidates that are tried at most to make a graph small
+MAX_LINES = 4  # of the user's program that are listed
+UNKNOWN = "<text>"  # where a node is from that has no line
 Arrays = tuple[np.ndarray, ...]
 
 
@@ -88,7 +90,7 @@ class Bisection:
         text = [f"wrong: {self.blame()}"]
         text += [f"  {line}" for line in self.message.splitlines()]
         said = set(self.message.splitlines())
-        for line in self.lines[1:]:
+        for line in self.lines[1:MAX_LINES]:
             text += [f"  {part}" for part in describe(line).splitlines() if part not in said]
         return "\n".join(text) + "\n"
 
@@ -201,8 +203,15 @@ def _plain(graph: Graph) -> Graph:
 
 
 def _as_read(graph: Graph) -> Graph:
-    """What comes back from the text of a graph, so that what is found in it is found again."""
-    return parse(print_graph(graph, locations=True))
+    """What comes back from the text of a graph, so that what is found in it is found again.
+
+    Nodes without a line in the user's program have none in that text either.
+    """
+    read = parse(print_graph(graph, locations=True), UNKNOWN)
+    for key in read:
+        lines = read[key].locations
+        read.update(key, locations=tuple(line for line in lines if line.file != UNKNOWN))
+    return read
 
 
 def _with_sizes(graph: Graph, arrays: Sequence[np.ndarray]) -> Graph:

@@ -197,7 +197,7 @@ def _find_in_rules(graph: Graph, inputs: Sequence[Arrays]) -> Finding | None:
     for arrays in inputs:
         given = [x.astype(dtype) for x, dtype in zip(arrays, types, strict=True)]
         try:
-            check_graph_rules(wide, given, np.random.default_rng(0))
+            check_graph_rules(wide, given, np.random.default_rng(0), users=False)
         except CheckError as error:
             return _rule_finding(error)
     return None

@@ -14,7 +14,7 @@ import irgrad.numpy as np
 from irgrad import differentiation
 from irgrad.errors import CheckError
 from irgrad.interpret import interpret
-from irgrad.op_rules import check_op_rules
+from irgrad.op_rules import check_graph_rules, check_op_rules
 from irgrad.ops import registry
 from irgrad.ops.record import OpDef, RuleContext
 from irgrad.testing import check_grads
@@ -118,6 +118,18 @@ def test_check_grads_names_the_rule_and_the_line(case: str, plant: Callable[...,
     assert first.startswith("check_grads: ")
     assert second.startswith(f"from the rule of {name}: {rule}: expected ")
     assert "test_wrong_derivatives.py" in rest[0] and len(rest) == 2
+
+
+def test_kinks_poles_and_large_values_are_no_faults() -> None:
+    x = numpy.array([0.0, -0.0, 1e-9, 3e-6, 2e-5, 1e-4, 0.7, 9e3])
+
+    def f(x: Any, y: Any) -> Any:
+        near = y / (abs(x) + 1e-8) + np.sqrt(x * x + 1e-16) * np.maximum(x, y)
+        return near, np.where(x > y, x, y), (np.exp(x / 1e5) * 1e9).sum(), np.log(abs(x) + 1e-8)
+
+    graph = ig.trace(f, x, x)
+    for y in (x, x[::-1].copy(), numpy.zeros_like(x)):
+        check_graph_rules(graph, [x, y], numpy.random.default_rng(0))
 
 
 def test_a_rule_that_second_order_alone_needs_is_named(plant: Callable[..., OpDef]) -> None:

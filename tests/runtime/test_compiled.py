@@ -188,3 +188,15 @@ def test_settings_of_the_environment(tmp_path: Any, monkeypatch: Any, capsys: An
     assert files[0] == "01_infer.irg"
     assert (tmp_path / "named" / files[-1]).read_text() == compiled.ir()
     assert capsys.readouterr().err.startswith("irgrad: named for cpu: 1 kernels, ")
+
+
+def test_calls_may_stand_after_the_first_pass(monkeypatch: Any) -> None:
+    @ig.custom_jvp
+    def f(x: Any) -> Any:
+        return np.sin(x)
+
+    f.defjvp(lambda primals, tangents: (np.sin(primals[0]), tangents[0]))
+    monkeypatch.setenv("IRGRAD_VERIFY", "1")
+    compiled = ig.compile(lambda x: f(x) * 2, "f64[3]", target="reference")
+    assert "custom_jvp_call" in compiled.ir("infer")
+    assert "custom_jvp_call" not in compiled.ir("inline_calls")
