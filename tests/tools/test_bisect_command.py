@@ -137,6 +137,15 @@ def test_a_wrong_derivative_of_a_gradient(monkeypatch: pytest.MonkeyPatch) -> No
     assert_small(found, check="gradients")
 
 
+def test_the_rule_of_a_user_is_no_fault() -> None:
+    @ig.custom_jvp
+    def straight_through(x: Any) -> Any:
+        return np.round(x)
+
+    straight_through.defjvp(lambda primals, tangents: (np.round(primals[0]), tangents[0]))
+    assert not bisect(lambda x: straight_through(x) * 2, "f64[3]", check="gradients").found
+
+
 # -- graphs and arrays -----------------------------------------------------------------------------
 
 
