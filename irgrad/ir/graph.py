@@ -14,6 +14,8 @@ from .location import Location
 from .signature import Signature, flat_signature
 from .types import TensorType
 
+__all__ = ["Attributes", "Edit", "Graph", "Node", "Value", "attributes"]
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
