@@ -15,6 +15,7 @@ import optree
 
 from .config import Config, read_config
 from .errors import CacheError, FileError, InternalError, IrgradError, brief
+from .ir.floats import nan_bits
 from .ir.graph import Graph
 from .ir.printer import canonical_text
 from .ir.signature import flat_signature
@@ -275,7 +276,12 @@ def run_graph(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     Graphs of equal text are compiled once and kept. Captures at the end may be left out.
     """
     values = [*arrays, *(graph.captures[key] for key in graph.inputs[len(arrays) :])]
-    return list(_compiled_text(_Keyed(canonical_text(graph), graph)).call_leaves(values))
+    return list(_compiled_text(_Keyed(_text_of(graph), graph)).call_leaves(values))
+
+
+def _text_of(graph: Graph) -> str:
+    """A text that graphs share if they compute the same bits."""
+    return "\n".join((canonical_text(graph), *nan_bits(graph)))
 
 
 class _Keyed:

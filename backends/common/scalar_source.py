@@ -43,11 +43,19 @@ def literal(value: bool | int | float, dtype: str) -> str:
     if DTYPES[dtype].is_float:
         number = float(value)
         if math.isnan(number):
-            return f"{name}(nan)"
+            return _nan(number, dtype)
         if math.isinf(number):
             return f"{name}({'inf' if number > 0 else '-inf'})"
         return f"{name}({_digits(number, dtype)})"
     return f"{name}({value!r})"
+
+
+def _nan(number: float, dtype: str) -> str:
+    """NaN by name, or by its bits where they are not the usual ones."""
+    kind = DTYPES[dtype].numpy.type
+    word = f"u{8 * DTYPES[dtype].itemsize}"
+    bits, usual = (int(kind(x).view(DTYPES[word].numpy)) for x in (number, math.nan))
+    return f"{dtype}(nan)" if bits == usual else f"real_{dtype}({word}({bits}))"
 
 
 def _digits(number: float, dtype: str) -> str:

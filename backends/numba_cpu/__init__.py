@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import threading
 import time
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from irgrad.errors import FileError, InternalError
 from irgrad.ir.graph import Graph
+from irgrad.kernel.ir import Let, walk
 from irgrad.kernel.program import LateProgram, Program
 from irgrad.runtime.options import Options
 from irgrad.runtime.progress import OnProgress, no_progress
@@ -198,7 +200,13 @@ def _load_stored(stored: StoredCode) -> Code:
 
 def program_digest(program: Program, form: str) -> str:
     """64 hexadecimal digits that stand for what the code of a program depends on, in which 0.0 and
-    -0.0 differ; lines and messages are no part of it."""
+    -0.0 differ, and NaNs of other bits; lines and messages are no part of it."""
+    nans = [
+        let.literal
+        for kernel in program.kernels
+        for let in walk(kernel.body)
+        if isinstance(let, Let) and isinstance(let.value, float) and math.isnan(let.value)
+    ]
     parts = (
         form,
         tuple((k.name, k.buffers, k.body) for k in program.kernels),
@@ -207,6 +215,7 @@ def program_digest(program: Program, form: str) -> str:
         program.outputs,
         program.arena_bytes,
         program.guard_calls,
+        *nans,
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 

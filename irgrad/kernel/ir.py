@@ -15,9 +15,11 @@ set before by an explicit Store.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from ..ir.floats import exact_text
 from ..ir.location import Location
 
 
@@ -59,6 +61,11 @@ class Buffer:
     access: str
 
 
+def literal_text(value: object) -> str:
+    """A text that constants of one dtype share if they have the same bits."""
+    return exact_text(value) if isinstance(value, float) and math.isnan(value) else repr(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Let:
     """name = op(operands): a kernel primitive, with the dtype of the result.
@@ -66,7 +73,8 @@ class Let:
     op "constant" has the attribute value and no operands; op "index" gives a loop's index as dtype
     (its one operand is the index name); op "cast" converts to dtype (float to int saturates, NaN
     gives 0; to bool is x != 0). literal: the value as text, by which two of them are equal: 0.0 and
-    -0.0 differ. origin: the source line that it computes, which is no part of its meaning.
+    -0.0 differ, and so do NaNs of other bits. origin: the source line that it computes, which is no
+    part of its meaning.
     """
 
     name: str
@@ -78,7 +86,7 @@ class Let:
     origin: Location | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "literal", repr(self.value))
+        object.__setattr__(self, "literal", literal_text(self.value))
 
 
 @dataclass(frozen=True, slots=True)

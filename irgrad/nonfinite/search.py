@@ -112,9 +112,10 @@ def flattened(graph: Graph) -> Graph:
 
 def _described(graph: Graph, key: int, name: str) -> str:
     """What an input is, in words."""
+    nameless = name.startswith("argument ")
     if key in graph.captures:
-        return f"captured array {name}"
-    return name if name.startswith("argument ") else f"argument {name}"
+        return "captured array" if nameless else f"captured array {name}"
+    return name if nameless else f"argument {name}"
 
 
 def _copy_nodes(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ..ir.graph import Node
 from ..ir.location import Location
 from ..ir.types import BOOL, DTYPES, DType
-from ..kernel.ir import Affine, Let, Load, Statement
+from ..kernel.ir import Affine, Let, Load, Statement, literal_text
 from ..ops.build import as_scalar
 from ..ops.record import OpDef
 
@@ -78,7 +78,7 @@ def let(
     scope: Scope, names: Names, op: str, operands: tuple[str, ...], dtype: str, value: object = None
 ) -> str:
     """A primitive's result, computed once for each scope."""
-    key = (op, operands, dtype, repr(value))
+    key = (op, operands, dtype, literal_text(value))
     if key not in scope.known:
         name = names.fresh(dtype)
         scope.statements.append(Let(name, op, operands, dtype, value, names.origin))  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ..ir.floats import exact_text, nan_bits
 from ..ir.graph import Graph, Node, Value
 from ..ops.registry import REGISTRY
 
@@ -49,11 +50,11 @@ def node_key(node: Node) -> Hashable:
 
 
 def attribute_key(value: Any) -> Hashable:
-    """A key by canonical text: True, 1 and 1.0 differ, 0.0 and -0.0 differ, NaN equals NaN."""
+    """A key by text and bits: True, 1 and 1.0 differ, 0.0 and -0.0, and NaNs of other bits."""
     if isinstance(value, tuple):
         return tuple(map(attribute_key, value))
     if isinstance(value, float):
-        return "float", value.hex()
+        return "float", exact_text(value)
     if isinstance(value, Graph):
-        return "graph", str(value)
+        return "graph", str(value), *nan_bits(value)
     return type(value).__name__, str(value)

@@ -28,6 +28,7 @@ from .draws import (
 )
 
 MAX_ROUNDS = 14  # each is refused with probability at most 0.049, all of them below 2**-60
+LEAST_POWER = -1e30  # whose exponential is 0, and differences of which are finite
 BOOST = ROUNDS + 2 * MAX_ROUNDS  # tag
 
 
@@ -47,10 +48,11 @@ def _require_positive(function: str, x: Any) -> None:
         raise ArgumentError(f"{function}: expected parameters above 0, got {brief(x)}")
 
 
-def standard_gamma(t: Trace, key: Key, a: Expr, tag: int = ROUNDS) -> Expr:
-    """Gamma variables of shape parameter a > 0, one for each of its elements.
+def gamma_parts(t: Trace, key: Key, a: Expr, tag: int = ROUNDS) -> tuple[Expr, Expr]:
+    """Numbers s and l of gamma variables s * exp(l) of shape parameter a > 0.
 
-    Marsaglia and Tsang's rounds for a, or for a + 1 where a < 1, and then times u**(1/a).
+    Marsaglia and Tsang's rounds for a, or for a + 1 where a < 1, and then times u**(1/a): where a
+    is small that is far below the least float, so l is given apart; it is 0 where a >= 1.
     """
     small = a.lt(1.0)
     d = chosen(small, a + 1.0, a) - 1.0 / 3.0
@@ -67,8 +69,14 @@ def standard_gamma(t: Trace, key: Key, a: Expr, tag: int = ROUNDS) -> Expr:
         found = d.op("gamma_step", x, unit.op("stepped_log"), found)
     sample = chosen(found.eq(0), d, found)
     unit = positive_unit(draw(t, key, a.shape, tag + 2 * MAX_ROUNDS), a.dtype)
-    root = (unit.op("stepped_log") / a).op("stepped_exp")
-    return chosen(small, sample * root, sample)
+    power = (unit.op("stepped_log") / a).op("maximum", a.like(LEAST_POWER))
+    return sample, chosen(small, power, a.like(0))
+
+
+def standard_gamma(t: Trace, key: Key, a: Expr) -> Expr:
+    """Gamma variables of shape parameter a > 0, one for each of its elements."""
+    sample, power = gamma_parts(t, key, a)
+    return sample * power.op("stepped_exp")
 
 
 @drawn
@@ -90,15 +98,12 @@ def gamma(t: Trace, key: Any, a: Any, shape: Any = None, scale: Any = 1.0) -> Tr
     return t.wrap(x * as_parameter(t, "gamma", scale, dtype, sizes))
 
 
-def _two_gammas(
-    t: Trace, key: Key, a: Expr, b: Expr
-) -> tuple[Expr, Expr]:
-    return standard_gamma(t, key, a, ROUNDS), standard_gamma(t, key, b, ROUNDS + 32)
-
-
 @drawn
 def beta(t: Trace, key: Any, a: Any, b: Any, shape: Any = None) -> Tracer:
-    """Beta variables x/(x + y) of gamma variables x, y of shape parameters a, b > 0."""
+    """Beta variables x/(x + y) of gamma variables x, y of shape parameters a, b > 0.
+
+    The larger power of x and y is taken out of both, so that not both are 0 for small a and b.
+    """
     source = as_key(t, "beta", key)
     for x in (a, b):
         _require_positive("beta", x)
@@ -107,7 +112,11 @@ def beta(t: Trace, key: Any, a: Any, b: Any, shape: Any = None) -> Tracer:
     sizes: tuple[Size, ...] = broadcast_shapes("beta", [x.type for x in given])
     sizes = sizes if shape is None else as_shape(t, "beta", shape)
     first, second = (as_parameter(t, "beta", x, dtype, sizes) for x in (a, b))
-    one, other = _two_gammas(t, source, first, second)
+    one, power = gamma_parts(t, source, first, ROUNDS)
+    other, power_of_other = gamma_parts(t, source, second, ROUNDS + 32)
+    most = power.op("maximum", power_of_other)
+    one = one * (power - most).op("stepped_exp")
+    other = other * (power_of_other - most).op("stepped_exp")
     return t.wrap(one / (one + other))
 
 
@@ -116,9 +125,8 @@ def dirichlet(t: Trace, key: Any, alpha: Any, shape: Any = ()) -> Tracer:
     """Points of the simplex: gamma variables of shape parameters `alpha` over their sum.
 
     alpha: an array f32[..., k] or f64[..., k]; shape: of independent draws, in front of its axes.
-    NaN where all gamma variables are too small for the dtype, as those of parameters below 0.01
-    may be in f32. The sum's last bit depends on the order of its terms, which the interpreter has
-    as NumPy does.
+    The largest power of the gamma variables is taken out of all, so that some are above 0. The
+    sum's last bit depends on the order of its terms, which the interpreter has as NumPy does.
     """
     source = as_key(t, "dirichlet", key)
     given = t.lift(alpha)
@@ -126,8 +134,11 @@ def dirichlet(t: Trace, key: Any, alpha: Any, shape: Any = ()) -> Tracer:
     if not given.type.shape:
         raise ShapeError(f"dirichlet: expected parameters along an axis, got {given.type}")
     sizes = (*as_shape(t, "dirichlet", shape), *given.type.shape)
-    x = standard_gamma(t, source, as_parameter(t, "dirichlet", given, dtype, sizes))
+    x, power = gamma_parts(t, source, as_parameter(t, "dirichlet", given, dtype, sizes))
     last = len(sizes) - 1
+    if sizes[last] != 0:
+        most = power.op("reduce_max", axes=(last,))
+        x = x * (power - broadcast(most, sizes, range(last))).op("stepped_exp")
     total = reduce_sum(x, (last,))
     return t.wrap(x / broadcast(total, sizes, range(last)))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import platform
 import struct
@@ -18,6 +17,7 @@ import networkx
 import numpy as np
 
 from ..ir.dims import names
+from ..ir.floats import nan_bits
 from ..ir.graph import Graph, Value
 from ..ir.printer import canonical_text
 from .options import Options
@@ -45,7 +45,7 @@ def cache_key(graph: Graph, target: str, options: Options, backend: Sequence[str
     """
     parts = [
         canonical_text(graph),
-        *_nan_bits(graph),
+        *nan_bits(graph),
         repr(_layout(graph)),
         target,
         *(f"{f.name}={getattr(options, f.name)!r}" for f in fields(options)
@@ -79,23 +79,6 @@ def is_symbolic(graph: Graph) -> bool:
         for key in graph.inputs
         for size in graph.type(Value(key)).shape
     )
-
-
-def _nan_bits(graph: Graph) -> Iterator[str]:
-    """The bits of NaN constants, which have one text; in canonical order."""
-    for key in graph.order():
-        for _, value in graph[key].attributes:
-            yield from _nans(value)
-
-
-def _nans(value: Any) -> Iterator[str]:
-    if isinstance(value, float) and math.isnan(value):
-        yield struct.pack("<d", value).hex()
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from _nans(item)
-    elif isinstance(value, Graph):
-        yield from _nan_bits(value)
 
 
 def _layout(graph: Graph) -> list[Any]:

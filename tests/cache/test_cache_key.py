@@ -18,6 +18,7 @@ import irgrad as ig
 from irgrad.backends import numba_cpu
 from irgrad.backends.numba_cpu.llvm import cpu
 from irgrad.cached import _Miss
+from irgrad.driver import lower_graph
 from irgrad.ir import Graph
 from irgrad.ir.printer import canonical_text
 from irgrad.runtime import cache_key
@@ -95,6 +96,27 @@ def test_bits_of_constants_edges_and_the_signature_count() -> None:
     found = variants()
     assert len(set(found.values())) == len(found), found
     assert variants() == found
+
+
+def test_nans_of_other_bits_stay_apart() -> None:
+    bits = (0x7FC00000, 0xFFC00000, 0x7FC12345, 0xFFC00001)
+    nans = np.array(bits, np.uint32).view(np.float32)
+    pairs = [(a, b) for a in nans for b in nans]
+    x = np.array([1, -1], np.float32)
+
+    def chosen(x: Any) -> Any:
+        return [np.where(x > 0, a, b) for a, b in pairs]
+
+    for options in ({}, {"emit": "numba"}, {"target": "reference"}):
+        for found, wanted in zip(ig.compile(chosen, x, **options)(x), chosen(x), strict=True):
+            assert found.view(np.uint32).tolist() == wanted.view(np.uint32).tolist(), options
+    digests = set()
+    for a, b in pairs:
+        graph = ig.trace(lambda x, a=a, b=b: np.where(x > 0, a, b), "f32[2]")
+        program = lower_graph(graph, Options())[1]
+        assert program is not None
+        digests.add(numba_cpu.program_digest(program, "llvm"))
+    assert len(digests) == len(pairs)
 
 
 def test_the_order_of_a_trace_counts_and_names_do_not() -> None:

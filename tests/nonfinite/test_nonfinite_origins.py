@@ -177,6 +177,7 @@ def test_arguments_and_captures_that_hold_it() -> None:
     error = fault(f, params, X)
     assert error.op.startswith("captured array")
     assert error.index == (1, 1)
+    assert fault(lambda x: (x, np.full(2, np.inf)), X).op == "captured array"
 
 
 def test_infinities_that_are_given() -> None:

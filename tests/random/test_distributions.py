@@ -203,3 +203,17 @@ def test_places_neighbours_and_fixed_points_of_orders(n: int) -> None:
     assert abs(follows.mean() - (n - 1) / n) < 5 / np.sqrt(count)
     above = (orders[:, :-1] > orders[:, 1:]).sum(1)
     assert abs(above.mean() - (n - 1) / 2) < 5 * np.sqrt((n + 1) / 12 / count)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_small_parameters_give_points_near_the_corners(dtype: type) -> None:
+    key = random.key(1)
+    for a in (0.01, 1e-3, 1e-8, 1e-20):
+        x = random.beta(key, dtype(a), dtype(a), (2000,))
+        assert ((x >= 0) & (x <= 1)).all()
+        assert abs(x.mean() - 0.5) < 0.05
+        points = random.dirichlet(key, np.full(3, a, dtype), (2000,))
+        assert points.dtype == dtype
+        assert (np.abs(points.sum(-1) - 1) < 1e-6).all()
+        assert (np.abs(points.mean(0) - 1 / 3) < 0.05).all()
+    assert random.dirichlet(key, np.zeros(0, dtype)).shape == (0,)

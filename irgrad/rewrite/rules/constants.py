@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...ir.dims import Size, product
+from ...ir.floats import exact_text
 from ...ir.graph import Graph
 from ...ops.build import Expr, as_scalar
 from ...ops.registry import REGISTRY
@@ -79,7 +80,7 @@ def _all_same(m: Match) -> bool:
 
 
 def _bits(number: Number) -> Any:
-    return number.hex() if isinstance(number, float) else number
+    return exact_text(number) if isinstance(number, float) else number
 
 
 # -- reductions ------------------------------------------------------------------------------------
