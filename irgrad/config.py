@@ -31,7 +31,8 @@ def read_config() -> Config:
     """Read IRGRAD_DEBUG, IRGRAD_DUMP, IRGRAD_VERIFY, IRGRAD_CACHE and IRGRAD_CACHE_BYTES from the
     environment."""
     debug = os.environ.get("IRGRAD_DEBUG", "0")
-    cache = os.environ.get("IRGRAD_CACHE", "")
+    cache = os.path.expanduser(os.environ.get("IRGRAD_CACHE", ""))
+    cache = "off" if cache.lower() == "off" else cache
     return Config(
         debug=int(debug) if debug.isdigit() else 0,
         dump=os.environ.get("IRGRAD_DUMP", ""),
