@@ -2,15 +2,19 @@
 
 What the type rules accept must keep its text, compile, run and differentiate, or be refused by a
 named error; the optimised graph and the kernels must agree with the interpreter.
+`python tests/ir/test_ir_mutations.py FIRST COUNT` tries as many as it is told to.
 """
 
 from __future__ import annotations
 
 import random
 import re
+import resource
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -245,23 +249,56 @@ def check(graph: Graph, other: Graph) -> set[str]:
 def test_mutated_programs() -> None:
     """Texts from one seed, as many as there is time for."""
     print(f"seed {SEED}")
-    other = parse(GOOD[0])
-    Infer().apply(other)
-    counts: Counter[str] = Counter()
     end = time.process_time() + SECONDS
+    counts: Counter[str] = Counter()
     for number in range(100_000):
         if number >= LEAST and time.process_time() > end:
             break
-        rng = random.Random(SEED + number)
-        text = rng.choice(TEXTS)
-        if rng.random() < 0.6:
-            text = re.sub(r"(\)|\}) : [^\n]*", r"\1", text)
-        text = mutate(rng, text)
-        try:
-            graph = accepted(text)
-            counts.update({"refused"} if graph is None else check(graph, other))
-        except BaseException:
-            print(number, text, sep="\n")
-            raise
+        counts.update(outcomes(number))
     print(dict(counts))
     assert min(counts[what] for what in ("refused", "accepted", "stable", "exact", "compiled")) > 5
+
+
+@cache
+def another() -> Graph:
+    """A graph that none of the texts is."""
+    graph = parse(GOOD[0])
+    Infer().apply(graph)
+    return graph
+
+
+def mutated(number: int) -> str:
+    """The text of a number."""
+    rng = random.Random(SEED + number)
+    text = rng.choice(TEXTS)
+    if rng.random() < 0.6:
+        text = re.sub(r"(\)|\}) : [^\n]*", r"\1", text)
+    return mutate(rng, text)
+
+
+def outcomes(number: int) -> set[str]:
+    """What the text of a number came to; it is printed where something is wrong."""
+    text = mutated(number)
+    try:
+        graph = accepted(text)
+        return {"refused"} if graph is None else check(graph, another())
+    except BaseException:
+        print(number, text, sep="\n")
+        raise
+
+
+def main(first: int, count: int) -> None:
+    """Try many texts; print what they came to, the slowest one to read, and the most memory."""
+    counts: Counter[str] = Counter()
+    slowest = 0.0
+    for number in range(first, first + count):
+        begin = time.process_time()
+        accepted(mutated(number))
+        slowest = max(slowest, time.process_time() - begin)
+        counts.update(outcomes(number))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{dict(counts)}, slowest {slowest:.3f} s, at most {memory:.0f} MB")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))
