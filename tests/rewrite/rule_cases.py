@@ -353,7 +353,9 @@ MOVEMENT_CASES = {
         Case("f64[n+3]", lambda a: cut(cut(a, (1,), (a.shape[0],), (1,)), (1,),
                                        (a.shape[0] - 1,), (1,)), "slice[(2,), (1,), (n+3,)](a)"),
         Case("f64[9]", lambda a: cut(cut(a, (1,), (9,), (2,)), (3,), (3,), (1,)),
-             "slice[(1,), (2,), (1,)](a)")],
+             "slice[(1,), (1,), (1,)](a)"),
+        Case("f64[9]", lambda a: cut(cut(a, (0,), (9,), (8,)), (1,), (2,), (2**63 - 1,)),
+             "slice[(8,), (1,), (9,)](a)")],
     "slice_of_broadcast": [
         Case("f64[3]", lambda a: cut(bc(a, "f64[3,4]", 0), (1, 1), (3, 3), (1, 1)),
              "broadcast[(0,), (2, 2)](slice[(1,), (1,), (3,)](a))")],

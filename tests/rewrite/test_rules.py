@@ -153,6 +153,7 @@ def test_every_rule_says_what_it_does() -> None:
          "dot_of_rows_apart"),
         ("f64[5,3,4] f64[3,2]", lambda a, b: dot_general(a, b, ((1,), (0,))),
          "dot_of_rows_apart"),
+        ("f64[3]", lambda a: a.like(1.0).op("cast", dtype=_dtype("c128")), "fold"),
         ("f64[99,4] f64[5,4,3]", lambda a, b: dot_general(a, b, ((1,), (1,))),
          "dot_of_columns_apart"),
     ],

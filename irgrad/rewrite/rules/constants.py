@@ -50,7 +50,8 @@ class _NoRegions:
 
 
 def _constants(m: Match) -> bool:
-    return all(x.node.op == "constant" for x in m.operands("root"))
+    """Whether all operands are constants, and the result can be one: there are no complex ones."""
+    return m["root"].dtype.kind != "c" and all(x.node.op == "constant" for x in m.operands("root"))
 
 
 def _numbers(m: Match) -> list[Number]:

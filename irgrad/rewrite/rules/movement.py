@@ -170,7 +170,11 @@ def _compose_slices(m: Match) -> Expr:
         b if length == 0 and s != 1 else b + a * s
         for a, b, s, length in zip(start, first, stride, shape)
     ]
-    steps = [a * b for a, b in zip(step, stride)]
+    # Where no second element follows, the step means nothing, and the product could be any size.
+    steps = [
+        1 if s != 1 and length in (0, 1) else a * s
+        for a, s, length in zip(step, stride, shape)
+    ]
     stops = [
         b + e if s == 1 else low if length == 0 else low + (length - 1) * whole + 1
         for e, b, s, low, length, whole in zip(stop, first, stride, starts, shape, steps)
