@@ -1,7 +1,7 @@
 """Division, integer powers, saturating casts and the record of failed checks for device code.
 
-Only generated sources import this module, as it needs numba-cuda. All but the division of floats
-and the record is the code of the CPU's sources, inlined for the device.
+Only generated sources import this module, as it needs numba-cuda. All but the record is the code of
+the CPU's sources, inlined for the device.
 """
 
 from __future__ import annotations
@@ -37,37 +37,13 @@ def specialised(name: str, scalar: Any) -> Function:
         return device(plain._power(dtype))
     if name == "integer_abs":
         return device(plain._absolute(dtype))
-    division = _float_division(scalar) if dtype.kind == "f" else plain._division(dtype)
+    if dtype.kind == "f":
+        # `math.fmod` is that of libdevice, which is exact; LLVM's frem, which `np.fmod` gives, is
+        # not on a GPU.
+        division = plain.float_division(scalar, math.fmod, math.copysign, floor)
+    else:
+        division = plain._division(dtype)
     return device(division[("floor_divide", "remainder").index(name)])
-
-
-def _float_division(scalar: Any) -> tuple[Function, Function]:
-    """(floor_divide, remainder) of floats, as the CPU's sources have them, from an exact fmod.
-
-    `math.fmod` is that of libdevice, which is exact; LLVM's frem, which `np.fmod` gives, is not on
-    a GPU.
-    """
-    zero, half, one = scalar(0.0), scalar(0.5), scalar(1.0)
-
-    def floor_divide(a: Scalar, b: Scalar) -> Scalar:
-        if b == zero:
-            return a / b
-        rest = math.fmod(a, b)
-        quotient = (a - rest) / b
-        if rest != zero and (rest < zero) != (b < zero):
-            quotient = quotient - one
-        if quotient == zero:
-            return math.copysign(zero, a / b)
-        below = floor(quotient)
-        return below + one if quotient - below > half else below
-
-    def remainder(a: Scalar, b: Scalar) -> Scalar:
-        rest = math.fmod(a, b)
-        if rest == zero:
-            return math.copysign(zero, b)
-        return rest + b if (rest < zero) != (b < zero) else rest
-
-    return floor_divide, remainder
 
 
 saturate_i8 = device(plain.saturate_i8)

@@ -61,8 +61,9 @@ def _remainder_of_types(a: Any, b: Any) -> Function | None:
 @cache
 def _division(dtype: np.dtype) -> tuple[Function, Function]:
     """(floor_divide, remainder) of a dtype."""
-    makers = {"f": _float_division, "i": _signed_division, "u": _unsigned_division}
-    return makers[dtype.kind](dtype.type)
+    if dtype.kind == "f":
+        return float_division(dtype.type, np.fmod, np.copysign, np.floor)
+    return (_signed_division if dtype.kind == "i" else _unsigned_division)(dtype.type)
 
 
 def _signed_division(scalar: Any) -> tuple[Function, Function]:
@@ -97,28 +98,34 @@ def _unsigned_division(scalar: Any) -> tuple[Function, Function]:
     return floor_divide, remainder
 
 
-def _float_division(scalar: Any) -> tuple[Function, Function]:
-    """From the exact remainder, as in NumPy and Python; a zero has the sign of the exact result."""
+def float_division(
+    scalar: Any, fmod: Function, copysign: Function, floor: Function
+) -> tuple[Function, Function]:
+    """(floor_divide, remainder) of floats, from the exact remainder that `fmod` gives, as in NumPy
+    and Python; a zero has the sign of the exact result.
+
+    The functions are those of the processor that the code is for.
+    """
     zero, half, one = scalar(0.0), scalar(0.5), scalar(1.0)
 
     @_jitable
     def floor_divide(a: Scalar, b: Scalar) -> Scalar:
         if b == zero:
             return a / b
-        rest = np.fmod(a, b)
+        rest = fmod(a, b)
         quotient = (a - rest) / b
         if rest != zero and (rest < zero) != (b < zero):
             quotient = quotient - one
         if quotient == zero:
-            return np.copysign(zero, a / b)
-        below = np.floor(quotient)
+            return copysign(zero, a / b)
+        below = floor(quotient)
         return below + one if quotient - below > half else below
 
     @_jitable
     def remainder(a: Scalar, b: Scalar) -> Scalar:
-        rest = np.fmod(a, b)
+        rest = fmod(a, b)
         if rest == zero:
-            return np.copysign(zero, b)
+            return copysign(zero, b)
         return rest + b if (rest < zero) != (b < zero) else rest
 
     return floor_divide, remainder
