@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -24,7 +25,7 @@ from . import start as start_bench
 from .process import Process, measuring_core, processor
 from .rounds import Clock
 from .worker import PEERS
-from .works import all_works, find_works
+from .works import Work, all_works, find_works
 
 WIDTH = 124
 MAX_ROUNDS = 10**6
@@ -154,15 +155,10 @@ def peers(
         _check_json(json_file)
         works = find_works(work)
         names = [peer_bench.OURS, *find_peers(peer)]
-        core = measuring_core()
-        report = peer_bench.run_peers(
-            works, names, lambda name: Process(name, core), rounds=rounds, calls=calls, clock=clock
-        )
-        _write_json(json_file, peer_bench.peer_json(report))
-        _print_table("peers", peer_bench.COLUMNS, peer_bench.peer_rows(report))
-        for one in works:
-            say(f"{one.name}: {one.what}, {one.shape[0]}x{one.shape[1]} float32\n")
-        _say_circumstances(report, rounds, clock, core)
+        with _compared(works, names, rounds, calls, clock, json_file) as report:
+            _print_table("peers", peer_bench.COLUMNS, peer_bench.peer_rows(report))
+            for one in works:
+                say(f"{one.name}: {one.what}, {one.shape[0]}x{one.shape[1]} float32\n")
 
 
 def find_peers(names: list[str] | None) -> list[str]:
@@ -199,16 +195,11 @@ def functions(
     with reported(verbose):
         _check_json(json_file)
         works = function_bench.function_works(function, dtype, size)
-        core = measuring_core()
-        report = peer_bench.run_peers(
-            works, [peer_bench.OURS, function_bench.JAX], lambda name: Process(name, core),
-            rounds=rounds, calls=calls, clock=clock,
-        )  # fmt: skip
-        _write_json(json_file, peer_bench.peer_json(report))
-        _print_table("functions", function_bench.COLUMNS, function_bench.function_rows(report))
-        for line in function_bench.function_summary(report):
-            say(f"{line}\n")
-        _say_circumstances(report, rounds, clock, core)
+        names = [peer_bench.OURS, function_bench.JAX]
+        with _compared(works, names, rounds, calls, clock, json_file) as report:
+            _print_table("functions", function_bench.COLUMNS, function_bench.function_rows(report))
+            for line in function_bench.function_summary(report):
+                say(f"{line}\n")
 
 
 def hessians(
@@ -229,16 +220,11 @@ def hessians(
     with reported(verbose):
         _check_json(json_file)
         works = hessian_bench.hessian_works(function)
-        core = measuring_core()
-        report = peer_bench.run_peers(
-            works, [peer_bench.OURS, hessian_bench.JAX], lambda name: Process(name, core),
-            rounds=rounds, calls=calls, clock=clock,
-        )  # fmt: skip
-        _write_json(json_file, peer_bench.peer_json(report))
-        _print_table("hessians", hessian_bench.COLUMNS, hessian_bench.hessian_rows(report))
-        for one in works:
-            say(f"{one.name}: {one.what}\n")
-        _say_circumstances(report, rounds, clock, core)
+        names = [peer_bench.OURS, hessian_bench.JAX]
+        with _compared(works, names, rounds, calls, clock, json_file) as report:
+            _print_table("hessians", hessian_bench.COLUMNS, hessian_bench.hessian_rows(report))
+            for one in works:
+                say(f"{one.name}: {one.what}\n")
 
 
 def matmul(
@@ -303,6 +289,25 @@ def start(
         _write_json(json_file, start_bench.start_json(samples))
         _print_table("start", start_bench.COLUMNS, start_bench.start_rows(samples))
         say(f"{processes} processes on {processor()}\n")
+
+
+@contextmanager
+def _compared(
+    works: Sequence[Work],
+    names: Sequence[str],
+    rounds: int,
+    calls: int,
+    clock: Clock,
+    json_file: str | None,
+) -> Iterator[peer_bench.PeerReport]:
+    """Run works in some libraries on one core; the body prints the report, then follows where."""
+    core = measuring_core()
+    report = peer_bench.run_peers(
+        works, names, lambda name: Process(name, core), rounds=rounds, calls=calls, clock=clock
+    )
+    _write_json(json_file, peer_bench.peer_json(report))
+    yield report
+    _say_circumstances(report, rounds, clock, core)
 
 
 def _say_circumstances(
