@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import DTypeError, IrgradError, LimitError
+from ..errors import DTypeError, LimitError
 from ..ir.dims import Size
 from ..ir.graph import Graph, Node, Value, attributes
 from ..ir.location import Location
@@ -151,12 +151,3 @@ class Expr:
     def op(self, name: str, *others: Expr, **attrs: Any) -> Expr:
         """The op `name` applied to this expression and others."""
         return self.builder.one(name, self, *others, **attrs)
-
-
-def infer_node(graph: Graph, key: int, registry: Mapping[str, OpDef]) -> tuple[TensorType, ...]:
-    """The result types that a node's rule gives for the types of its operands."""
-    node = graph[key]
-    if node.op not in registry:
-        raise IrgradError(f"{node.op}: expected the name of an op, got an unknown one")
-    types = tuple(graph.type(value) for value in node.operands)
-    return registry[node.op].infer(types, dict(node.attributes))

@@ -29,7 +29,6 @@ from .draws import (
 
 MAX_ROUNDS = 14  # each is refused with probability at most 0.049, all of them below 2**-60
 LEAST_POWER = -1e30  # whose exponential is 0, and differences of which are finite
-BOOST = ROUNDS + 2 * MAX_ROUNDS  # tag
 
 
 def _dtype_of(function: str, *parameters: Any) -> DType:
