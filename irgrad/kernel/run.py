@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..ir.types import DTYPES
 from .evaluate import failed_checks
+from .instantiate import instantiate
 from .ir import Buffer
 from .plan import ALIGNMENT
 from .program import Program, Slot
@@ -31,11 +32,17 @@ class Outcome:
     completed: bool
 
 
-def run_program(program: Program, arguments: Sequence[np.ndarray]) -> Outcome:
+def run_program(
+    program: Program,
+    arguments: Sequence[np.ndarray],
+    dims: Mapping[str, int] | None = None,
+) -> Outcome:
     """Run a program by the slow meaning of its kernels, on copies of the arguments.
 
-    Outputs and the arena start as garbage; every slot must lie inside of its memory.
+    dims: the numbers behind the program's named sizes. Outputs and the arena start as garbage;
+    every slot must lie inside of its memory.
     """
+    program = instantiate(program, dims or {})
     inputs = [np.array(a, order="C").reshape(-1) for a in arguments]
     outputs = [_garbage(dtype, count) for dtype, count in program.outputs]
     arena = np.full(program.arena_bytes, FILL, np.uint8)
