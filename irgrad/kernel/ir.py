@@ -80,11 +80,11 @@ def literal_text(value: object) -> str:
 class Let:
     """name = op(operands): a kernel primitive, with the dtype of the result.
 
-    op "constant" has the attribute value, which may be a named size, and no operands; op "index" gives a loop's index as dtype
-    (its one operand is the index name); op "cast" converts to dtype (float to int saturates, NaN
-    gives 0; to bool is x != 0). literal: the value as text, by which two of them are equal: 0.0 and
-    -0.0 differ, and so do NaNs of other bits. origin: the source line that it computes, which is no
-    part of its meaning.
+    op "constant" has the attribute value, which may be a named size, and no operands; op "index"
+    gives a loop's index as dtype (its one operand is the index name); op "cast" converts to dtype
+    (float to int saturates, NaN gives 0; to bool is x != 0). literal: the value as text, by which
+    two of them are equal: 0.0 and -0.0 differ, and so do NaNs of other bits. origin: the source
+    line that it computes, which is no part of its meaning.
     """
 
     name: str

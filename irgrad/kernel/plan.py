@@ -29,7 +29,6 @@ from .ir import (
 from .slots import ALIGNMENT, MAX_BYTES, assign_slots
 
 
-
 @dataclass(frozen=True, slots=True)
 class Step:
     """One kernel call on storages: reads and writes in the order of the kernel's parameters."""

@@ -307,8 +307,7 @@ def least_values(extents: Iterable[Size]) -> Mapping[str, int]:
         if constant > 0:
             continue
         inner = [monomial for monomial, _ in extent.terms if monomial]
-        if constant == 0 and extent.terms[0][1] > 0:
-            # Every monomial has the factor, so it is not 0.
+        if constant == 0:  # a factor of every monomial is not 0
             shared = frozenset.intersection(*(frozenset(n for n, _ in m) for m in inner))
             for name in shared:
                 known[name] = max(known.get(name, 1), 1)
