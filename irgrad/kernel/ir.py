@@ -99,6 +99,12 @@ class Let:
         object.__setattr__(self, "literal", literal_text(self.value))
 
 
+def literal_of(let: Let) -> bool | int | float:
+    """The value of a constant of a kernel without named sizes."""
+    assert let.value is not None and not isinstance(let.value, Dim), f"a named size: {let}"
+    return let.value
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """name = buffer[at]."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..ir.dims import as_number, as_shape
 from ..ir.types import DTYPES
 from .evaluate import failed_checks
 from .instantiate import instantiate
@@ -44,7 +45,7 @@ def run_program(
     """
     program = instantiate(program, dims or {})
     inputs = [np.array(a, order="C").reshape(-1) for a in arguments]
-    outputs = [_garbage(dtype, count) for dtype, count in program.outputs]
+    outputs = [_garbage(dtype, as_number(count)) for dtype, count in program.outputs]
     arena = np.full(program.arena_bytes, FILL, np.uint8)
     failures: list[tuple[int, int]] = []
     completed = True
@@ -71,7 +72,7 @@ def collect_results(
 ) -> list[np.ndarray]:
     """The result leaves, from the flat inputs and output buffers after a run."""
     return [
-        (outputs if r.kind == "output" else inputs)[r.number].reshape(r.shape)
+        (outputs if r.kind == "output" else inputs)[r.number].reshape(as_shape(r.shape))
         for r in program.results
     ]
 
@@ -92,7 +93,7 @@ def _memory(
     """The elements of a buffer: exactly those, in an input, an output or the arena."""
     dtype = DTYPES[buffer.dtype].numpy
     if slot.kind == "arena":
-        size = buffer.size * dtype.itemsize
+        size = as_number(buffer.size) * dtype.itemsize
         assert slot.number % ALIGNMENT == 0 and slot.number + size <= arena.size
         return arena[slot.number : slot.number + size].view(dtype)
     array = (inputs if slot.kind == "input" else outputs)[slot.number]

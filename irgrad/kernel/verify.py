@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NoReturn
 
 from ..errors import VerifyError
-from ..ir.dims import Size, lower_bound, names, product, substitute, symbol
+from ..ir.dims import Size, divide_exact, lower_bound, names, product, substitute, symbol
 from ..ir.types import DTYPES
 from .ir import (
     Accumulate,
@@ -200,7 +200,7 @@ class _Verifier:
         if found is None:
             return
         low, high = found
-        known = least_values(extents.values())
+        known = tuple(extents.values())
         if not (is_nonnegative(low, known) and is_nonnegative(buffer.size - 1 - high, known)):
             self._fail(statement, f"positions in 0..{buffer.size - 1}", f"{low}..{high}")
 
@@ -213,7 +213,7 @@ class _Verifier:
             self._fail(statement, "sorted terms with coefficients other than 0", at)
         if any(extent == 0 for extent in extents.values()):
             return None
-        known = least_values(extents.values())
+        known = tuple(extents.values())
         low = high = at.constant
         for name, coefficient in at.terms:
             if name not in extents:
@@ -319,8 +319,25 @@ def least_values(extents: Iterable[Size]) -> Mapping[str, int]:
     return known
 
 
-def is_nonnegative(size: Size, known: Mapping[str, int]) -> bool:
-    """Whether a size is provably 0 or more, `known` names being at least so large."""
+def is_nonnegative(size: Size, extents: Sequence[Size], depth: int = 2) -> bool:
+    """Whether a size is provably 0 or more where each extent is over 0.
+
+    It is where the least values of its names show it, or where it is an extent times, or more by an
+    extent than, a size that is.
+    """
+    known = least_values(extents)
     shifts: dict[str, Size] = {name: symbol(name) + known.get(name, 0) for name in names(size)}
     bound = lower_bound(substitute(size, shifts))
-    return bound is not None and bound >= 0
+    if bound is not None and bound >= 0:
+        return True
+    if depth == 0:
+        return False
+    for extent in extents:
+        if isinstance(extent, int):
+            continue
+        quotient = divide_exact(size, extent)
+        if quotient is not None and is_nonnegative(quotient, extents, depth - 1):
+            return True
+        if is_nonnegative(size - extent, extents, depth - 1):
+            return True
+    return False

@@ -32,6 +32,7 @@ from irgrad.backends.numba_cpu.llvm.vectors import (
     splat,
     store_lanes,
 )
+from irgrad.ir.dims import as_number
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.ir import (
     Accumulate,
@@ -45,6 +46,7 @@ from irgrad.kernel.ir import (
     Reduce,
     Statement,
     Store,
+    literal_of,
     walk,
 )
 
@@ -207,7 +209,7 @@ class KernelEmitter:
             return
         if let.op == "constant":
             assert let.value is not None
-            scope.define(let.name, constant(let.dtype, let.value, 1), 1)
+            scope.define(let.name, constant(let.dtype, literal_of(let), 1), 1)
             return
         if let.op == "index":
             self._index(scope, let)
@@ -277,7 +279,7 @@ class KernelEmitter:
         """(address of lane 0's element, distance from lane to lane)."""
         base = self._base(scope, buffer, at)
         group = scope.group
-        stride = 0 if group is None else at.coefficient(group.index)
+        stride = 0 if group is None else as_number(at.coefficient(group.index))
         if group is None or not stride:
             return base, stride
         if isinstance(group.start, int):
@@ -300,7 +302,7 @@ class KernelEmitter:
     ) -> tuple[ir.Value, int]:
         """The elements of an access, or the one element where all lanes read the same."""
         group = scope.group
-        if group is None or not at.coefficient(group.index):
+        if group is None or not as_number(at.coefficient(group.index)):
             builder = scope.hoist or scope.builder
             return load_lanes(builder, dtype, self._base(scope, buffer, at), 1, None), 1
         builder, lanes, mask = scope.builder, scope.lanes, group.mask
@@ -340,7 +342,7 @@ class KernelEmitter:
         dtype = self.buffers[statement.buffer].dtype
         value = self.vector(scope, statement.value)
         group = scope.group
-        if group is not None and not statement.at.coefficient(group.index):
+        if group is not None and not as_number(statement.at.coefficient(group.index)):
             self._accumulate_lanes(scope, statement, dtype, value)
             return
         at = substitute(statement.at, scope.indices)
@@ -379,7 +381,7 @@ class KernelEmitter:
         at = substitute(check.at, scope.indices)
         group = scope.group
         first = self.offset(builder, scope, at)
-        stride = 0 if group is None else at.coefficient(group.index)
+        stride = 0 if group is None else as_number(at.coefficient(group.index))
         if group is not None and stride:
             start = integer(group.start) if isinstance(group.start, int) else group.start
             moved = builder.mul(start, integer(stride))

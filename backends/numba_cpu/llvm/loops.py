@@ -16,6 +16,7 @@ from irgrad.backends.numba_cpu.llvm.schedule import LoopPlan, cost, plan_loop
 from irgrad.backends.numba_cpu.llvm.structure import CountedLoop
 from irgrad.backends.numba_cpu.llvm.tiles import emit_tiles, plan_tiles
 from irgrad.backends.numba_cpu.llvm.vectors import first_lanes
+from irgrad.ir.dims import as_number
 from irgrad.kernel.ir import For, Reduce, Statement
 
 STRAIGHT_GROUPS = 4
@@ -61,7 +62,7 @@ def _unrolled(emitter: KernelEmitter, scope: Scope, loop: For | Reduce) -> None:
     """A copy of the body for each iteration; each lane of a reduction has one element."""
     results = loop.results if isinstance(loop, Reduce) else ()
     elements: list[list[ir.Value]] = [[] for _ in results]
-    for i in range(loop.extent):
+    for i in range(as_number(loop.extent)):
         inner = scope.child()
         inner.indices[loop.index] = i
         emitter.emit(inner, loop.body)
@@ -76,7 +77,7 @@ def _unrolled(emitter: KernelEmitter, scope: Scope, loop: For | Reduce) -> None:
 
 def _vector_for(emitter: KernelEmitter, scope: Scope, loop: For, lanes: int) -> None:
     """Full groups in a loop, or one by one where they are few, then the rest under a mask."""
-    full, rest = divmod(loop.extent, lanes)
+    full, rest = divmod(as_number(loop.extent), lanes)
     builder = scope.builder
     straight = full <= STRAIGHT_GROUPS and full * cost(loop.body) <= STRAIGHT_COST
     if full <= 1 or straight:

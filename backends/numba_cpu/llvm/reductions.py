@@ -32,6 +32,7 @@ from irgrad.backends.numba_cpu.llvm.vectors import (
     vector_of,
 )
 from irgrad.errors import LoweringError
+from irgrad.ir.dims import as_number
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.ir import Reduce, Reduction
 from irgrad.kernel.ir import lanes as logical_lanes
@@ -178,13 +179,13 @@ def emit_vector_reduce(
     emitter: KernelEmitter, scope: Scope, loop: Reduce, lanes: int
 ) -> None:
     """A reduction whose iterations are lanes."""
-    if loop.extent >= 1 << 31:
+    if as_number(loop.extent) >= 1 << 31:
         raise LoweringError(
             f"cpu kernel: expected reductions of fewer than 2**31 elements, got {loop.extent}"
         )
     lanes = min(lanes, *(lane_count(r) for r in loop.results))
     groups = max(lane_count(r) for r in loop.results) // lanes
-    full = loop.extent // lanes
+    full = as_number(loop.extent) // lanes
     if min(groups, full) * cost(loop.body) <= REGISTER_COST or full <= 1:
         totals = _in_registers(emitter, scope, loop, lanes, groups)
     else:
@@ -223,11 +224,11 @@ def _in_registers(
     """Totals by vector; a turn of the loop handles `groups` vectors, the rest is straight."""
     builder = scope.builder
     totals = [
-        [_start(r, lanes, i * lanes) for i in range(_vectors(r, loop.extent, lanes))]
+        [_start(r, lanes, i * lanes) for i in range(_vectors(r, as_number(loop.extent), lanes))]
         for r in loop.results
     ]
     chunk = groups * lanes
-    turns = loop.extent // chunk
+    turns = as_number(loop.extent) // chunk
     inner = scope.child()
     inner.cache, inner.hoist = {}, builder
     if turns > 1:
@@ -241,8 +242,8 @@ def _in_registers(
             _accumulate(emitter, inner, loop, _group(loop, lanes, start, None), totals, i)
         counted.close([x for parts in totals for part in parts for x in part])
     first = turns * chunk if turns > 1 else 0
-    for i, start in enumerate(range(first, loop.extent, lanes)):
-        group = _group(loop, lanes, start, loop.extent - start)
+    for i, start in enumerate(range(first, as_number(loop.extent), lanes)):
+        group = _group(loop, lanes, start, as_number(loop.extent) - start)
         _accumulate(emitter, inner, loop, group, totals, i)
     return totals
 
@@ -270,10 +271,10 @@ def _in_memory(
     """The same with the vectors in memory: one copy of the body, and one for what is left."""
     builder = scope.builder
     arrays = [
-        _allocate(emitter, builder, r, _vectors(r, loop.extent, lanes), lanes)
+        _allocate(emitter, builder, r, _vectors(r, as_number(loop.extent), lanes), lanes)
         for r in loop.results
     ]
-    full, rest = divmod(loop.extent, lanes)
+    full, rest = divmod(as_number(loop.extent), lanes)
     inner = scope.child()
     counted = CountedLoop(builder, full * lanes, lanes)
     if lanes > 1:
@@ -288,7 +289,7 @@ def _in_memory(
         _accumulate_memory(emitter, inner, loop, group, arrays)
     return [
         [_load_part(builder, r, array, i * lanes, lanes)
-         for i in range(_vectors(r, loop.extent, lanes))]
+         for i in range(_vectors(r, as_number(loop.extent), lanes))]
         for r, array in zip(loop.results, arrays, strict=True)
     ]  # fmt: skip
 

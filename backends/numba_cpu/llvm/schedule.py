@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from irgrad.backends.common.formulas.table import FUNCTIONS
+from irgrad.ir.dims import as_number
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.ir import (
     Accumulate,
@@ -50,7 +51,7 @@ def cost(body: Iterable[Statement]) -> int:
     total = 0
     for statement in body:
         if isinstance(statement, For | Reduce):
-            total += statement.extent * cost(statement.body)
+            total += as_number(statement.extent) * cost(statement.body)
         elif isinstance(statement, Let):
             total += _let_cost(statement)
         else:
@@ -71,15 +72,16 @@ def plan_loop(loop: For | Reduce, dtypes: Mapping[str, str], vector_bytes: int) 
     """The plan of a loop that is not inside a vector loop."""
     inner = [s for s in walk(loop.body) if isinstance(s, For | Reduce | Contract)]
     weight = cost(loop.body)
-    if loop.extent <= 1 or (
-        not inner and loop.extent <= UNROLL_EXTENT and loop.extent * weight <= UNROLL_COST
+    extent = as_number(loop.extent)
+    if extent <= 1 or (
+        not inner and extent <= UNROLL_EXTENT and extent * weight <= UNROLL_COST
     ):
         return LoopPlan("unrolled")
     if inner and not _rows_as_lanes(loop, inner, weight):
         return LoopPlan("nest")
     if not lanes_are_independent(loop):
         return LoopPlan("nest" if inner else "sequential")
-    return LoopPlan("vector", choose_lanes(loop.body, dtypes, vector_bytes, loop.extent))
+    return LoopPlan("vector", choose_lanes(loop.body, dtypes, vector_bytes, as_number(loop.extent)))
 
 
 def _rows_as_lanes(
@@ -89,9 +91,9 @@ def _rows_as_lanes(
 
     Its accesses then have a stride, which pays where there is much arithmetic for each of them.
     """
-    if isinstance(loop, Reduce) or loop.extent < 8:
+    if isinstance(loop, Reduce) or as_number(loop.extent) < 8:
         return False
-    if any(isinstance(s, Contract) or s.extent > UNROLL_EXTENT for s in inner):
+    if any(isinstance(s, Contract) or as_number(s.extent) > UNROLL_EXTENT for s in inner):
         return False
     accesses = _access_count(loop.body)
     return 6 * accesses <= weight <= 400
@@ -101,7 +103,7 @@ def _access_count(body: Iterable[Statement]) -> int:
     total = 0
     for statement in body:
         if isinstance(statement, For | Reduce):
-            total += statement.extent * _access_count(statement.body)
+            total += as_number(statement.extent) * _access_count(statement.body)
         elif isinstance(statement, Load | Store | Accumulate):
             total += 1
     return total
@@ -175,7 +177,7 @@ def _work_by_size(body: Iterable[Statement], dtypes: Mapping[str, str]) -> Count
                 work[DTYPES[dtypes[statement.value]].itemsize] += 1
             case For() | Reduce():
                 for size, inner in _work_by_size(statement.body, dtypes).items():
-                    work[size] += inner * statement.extent
+                    work[size] += inner * as_number(statement.extent)
     return work
 
 
