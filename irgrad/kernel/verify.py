@@ -322,8 +322,8 @@ def least_values(extents: Iterable[Size]) -> Mapping[str, int]:
 def is_nonnegative(size: Size, extents: Sequence[Size], depth: int = 2) -> bool:
     """Whether a size is provably 0 or more where each extent is over 0.
 
-    It is where the least values of its names show it, or where it is an extent times, or more by an
-    extent than, a size that is.
+    It is where the least values of its names show it, or where it is a multiple of an extent, or of
+    one less 1, or more by as much than a size that is.
     """
     known = least_values(extents)
     shifts: dict[str, Size] = {name: symbol(name) + known.get(name, 0) for name in names(size)}
@@ -335,9 +335,10 @@ def is_nonnegative(size: Size, extents: Sequence[Size], depth: int = 2) -> bool:
     for extent in extents:
         if isinstance(extent, int):
             continue
-        quotient = divide_exact(size, extent)
-        if quotient is not None and is_nonnegative(quotient, extents, depth - 1):
-            return True
-        if is_nonnegative(size - extent, extents, depth - 1):
+        for factor in (extent, extent - 1):
+            quotient = divide_exact(size, factor)
+            if quotient is not None and is_nonnegative(quotient, extents, depth - 1):
+                return True
+        if is_nonnegative(size - (extent - 1), extents, depth - 1):
             return True
     return False
