@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from llvmlite import ir
 
 from irgrad.backends.numba_cpu.llvm.contract import contract_workspace, emit_contract
 from irgrad.backends.numba_cpu.llvm.emit import KernelEmitter, Mark, Scope, scalar_dtypes
 from irgrad.backends.numba_cpu.llvm.loops import emit_loop
+from irgrad.backends.numba_cpu.llvm.sizes import Sizes
 from irgrad.backends.numba_cpu.llvm.vectors import POINTER, VOID
-from irgrad.kernel.ir import Check, Contract, Kernel, walk
+from irgrad.errors import LoweringError
+from irgrad.kernel.ir import Check, Contract, Kernel, Reduce, walk
+from irgrad.kernel.text import statement_text
 
 
 def needs_context(kernel: Kernel) -> bool:
@@ -22,19 +27,40 @@ def kernel_workspace(kernel: Kernel, vector_bytes: int) -> int:
     return max((contract_workspace(s, vector_bytes) for s in contracts), default=0)
 
 
-def kernel_function(
-    module: ir.Module, kernel: Kernel, vector_bytes: int, mark: Mark | None = None
-) -> ir.Function:
-    """Emit `internal void <name>(buffers..., [workspace], [irg_ctx*])`.
+def require_loops(kernel: Kernel) -> None:
+    """Raise LoweringError for a named size in a contraction or as the extent of a reduction."""
+    if not kernel.dims:
+        return
+    for statement in walk(kernel.body):
+        if isinstance(statement, Contract) or (
+            isinstance(statement, Reduce) and not isinstance(statement.extent, int)
+        ):
+            raise LoweringError(
+                f"{kernel.name}: expected named sizes in loops alone, got "
+                f"{statement_text(statement)}"
+            )
 
-    A pointer for each buffer in order, none of which aliases another; the workspace where
+
+def kernel_function(
+    module: ir.Module,
+    kernel: Kernel,
+    vector_bytes: int,
+    mark: Mark | None = None,
+    dims: Sequence[str] = (),
+) -> ir.Function:
+    """Emit `internal void <name>(buffers..., [const i64* dims], [workspace], [irg_ctx*])`.
+
+    A pointer for each buffer in order, none of which aliases another; the values of `dims` where
+    the kernel has named sizes; the workspace where
     `kernel_workspace` is not 0, the context where `needs_context` holds. vector_bytes: 16, 32
     or 64. mark: as in `KernelEmitter`.
     """
     assert vector_bytes in (16, 32, 64)
+    require_loops(kernel)
+    named = bool(kernel.dims)
     workspace = kernel_workspace(kernel, vector_bytes) > 0
     context = needs_context(kernel)
-    count = len(kernel.buffers) + workspace + context
+    count = len(kernel.buffers) + named + workspace + context
     function = ir.Function(module, ir.FunctionType(VOID, [POINTER] * count), kernel.name)
     function.linkage = "internal"
     function.attributes.add("noinline")
@@ -54,9 +80,10 @@ def kernel_function(
         emit_loop,
         stack,
         mark,
+        Sizes(stack, function.args[len(kernel.buffers)], dims) if named else None,
     )
     scope = Scope(builder, {}, {})
-    scratch = function.args[len(kernel.buffers)] if workspace else None
+    scratch = function.args[len(kernel.buffers) + named] if workspace else None
     for statement in kernel.body:
         if isinstance(statement, Contract):
             if mark is not None:
