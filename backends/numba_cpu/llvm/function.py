@@ -12,7 +12,7 @@ from irgrad.backends.numba_cpu.llvm.loops import emit_loop
 from irgrad.backends.numba_cpu.llvm.sizes import Sizes
 from irgrad.backends.numba_cpu.llvm.vectors import POINTER, VOID
 from irgrad.errors import LoweringError
-from irgrad.kernel.ir import Check, Contract, Kernel, Reduce, walk
+from irgrad.kernel.ir import Check, Contract, Kernel, walk
 from irgrad.kernel.text import statement_text
 
 
@@ -28,15 +28,13 @@ def kernel_workspace(kernel: Kernel, vector_bytes: int) -> int:
 
 
 def require_loops(kernel: Kernel) -> None:
-    """Raise LoweringError for a named size in a contraction or as the extent of a reduction."""
+    """Raise LoweringError for a contraction in a kernel with named sizes."""
     if not kernel.dims:
         return
     for statement in walk(kernel.body):
-        if isinstance(statement, Contract) or (
-            isinstance(statement, Reduce) and not isinstance(statement.extent, int)
-        ):
+        if isinstance(statement, Contract):
             raise LoweringError(
-                f"{kernel.name}: expected named sizes in loops alone, got "
+                f"{kernel.name}: expected a contraction of sizes that are numbers, got "
                 f"{statement_text(statement)}"
             )
 

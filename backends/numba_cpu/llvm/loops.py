@@ -13,10 +13,10 @@ from irgrad.backends.numba_cpu.llvm.reductions import (
     tree,
 )
 from irgrad.backends.numba_cpu.llvm.schedule import LoopPlan, cost, plan_loop
-from irgrad.backends.numba_cpu.llvm.sizes import as_value
+from irgrad.backends.numba_cpu.llvm.sizes import as_value, lanes_below
 from irgrad.backends.numba_cpu.llvm.structure import CountedLoop
 from irgrad.backends.numba_cpu.llvm.tiles import emit_tiles, plan_tiles
-from irgrad.backends.numba_cpu.llvm.vectors import I32, first_lanes, integer, ramp, splat
+from irgrad.backends.numba_cpu.llvm.vectors import first_lanes, integer
 from irgrad.ir.dims import as_number
 from irgrad.kernel.ir import For, Reduce, Statement, kernel_dims
 
@@ -118,8 +118,7 @@ def _named_vector_for(emitter: KernelEmitter, scope: Scope, loop: For, lanes: in
         _body(emitter, inner, loop.body, Group(loop.index, lanes, counted.index, None, lanes))
         counted.close([])
     with builder.if_then(builder.icmp_signed(">", rest, integer(0))):
-        left = splat(builder, builder.trunc(rest, I32), lanes)
-        mask = builder.icmp_signed("<", ramp(32, lanes), left)
+        mask = lanes_below(builder, rest, lanes)
         inner = _group_scope(scope, builder)
         _body(emitter, inner, loop.body, Group(loop.index, lanes, full, mask, None))
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
-from irgrad.backends.numba_cpu.llvm.vectors import I64, integer
+from irgrad.backends.numba_cpu.llvm.vectors import I32, I64, integer, ramp, splat
 from irgrad.ir.dims import Size
 from irgrad.kernel.slots import ALIGNMENT
 
@@ -65,6 +65,12 @@ class Sizes:
             total = builder.add(total, builder.and_(padded, integer(-ALIGNMENT)))
             found.append(total)
         return found
+
+
+def lanes_below(builder: ir.IRBuilder, count: ir.Value, lanes: int) -> ir.Value:
+    """A mask of the first `count` lanes, an i64 value."""
+    limit = splat(builder, builder.trunc(count, I32), lanes)
+    return builder.icmp_signed("<", ramp(32, lanes), limit)
 
 
 def as_value(size: ir.Value | int) -> ir.Value:
