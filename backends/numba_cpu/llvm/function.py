@@ -9,11 +9,10 @@ from llvmlite import ir
 from irgrad.backends.numba_cpu.llvm.contract import contract_workspace, emit_contract
 from irgrad.backends.numba_cpu.llvm.emit import KernelEmitter, Mark, Scope, scalar_dtypes
 from irgrad.backends.numba_cpu.llvm.loops import emit_loop
+from irgrad.backends.numba_cpu.llvm.named_contract import emit_named_contract
 from irgrad.backends.numba_cpu.llvm.sizes import Sizes
 from irgrad.backends.numba_cpu.llvm.vectors import POINTER, VOID
-from irgrad.errors import LoweringError
 from irgrad.kernel.ir import Check, Contract, Kernel, walk
-from irgrad.kernel.text import statement_text
 
 
 def needs_context(kernel: Kernel) -> bool:
@@ -23,20 +22,10 @@ def needs_context(kernel: Kernel) -> bool:
 
 def kernel_workspace(kernel: Kernel, vector_bytes: int) -> int:
     """Bytes of scratch, aligned to 64, that the kernel's function takes; 0: none, no parameter."""
+    if kernel.dims:
+        return 0
     contracts = [s for s in kernel.body if isinstance(s, Contract)]
     return max((contract_workspace(s, vector_bytes) for s in contracts), default=0)
-
-
-def require_loops(kernel: Kernel) -> None:
-    """Raise LoweringError for a contraction in a kernel with named sizes."""
-    if not kernel.dims:
-        return
-    for statement in walk(kernel.body):
-        if isinstance(statement, Contract):
-            raise LoweringError(
-                f"{kernel.name}: expected a contraction of sizes that are numbers, got "
-                f"{statement_text(statement)}"
-            )
 
 
 def kernel_function(
@@ -54,7 +43,6 @@ def kernel_function(
     or 64. mark: as in `KernelEmitter`.
     """
     assert vector_bytes in (16, 32, 64)
-    require_loops(kernel)
     named = bool(kernel.dims)
     workspace = kernel_workspace(kernel, vector_bytes) > 0
     context = needs_context(kernel)
@@ -86,7 +74,10 @@ def kernel_function(
         if isinstance(statement, Contract):
             if mark is not None:
                 mark(builder, statement)
-            emit_contract(emitter, scope, kernel, statement, scratch)
+            if named:
+                emit_named_contract(emitter, scope, statement)
+            else:
+                emit_contract(emitter, scope, kernel, statement, scratch)
         else:
             emitter.emit(scope, (statement,))
     builder.ret_void()
