@@ -9,6 +9,7 @@ import numpy as np
 
 from .errors import CheckError, IrgradError
 from .interpret import interpret
+from .ir.dims import as_number
 from .ir.graph import Graph, Node, Value
 from .ir.location import describe
 from .ir.signature import flat_signature
@@ -310,7 +311,7 @@ def _stage(
 ) -> str:
     """Where wrong code went wrong: its program is run slowly, where it is short enough for that."""
     compiled = f"wrong as compiled for {options.emit}"
-    if sum(kernel.flops + kernel.bytes for kernel in program.kernels) > MAX_SLOW:
+    if as_number(program.work) > MAX_SLOW:
         return compiled
     try:
         early = difference(expected, run_program(program, given).results, coarse)

@@ -16,7 +16,7 @@ import numpy as np
 
 from irgrad.errors import LoweringError
 from irgrad.ir.types import DTYPES
-from irgrad.kernel.ir import Affine, Let
+from irgrad.kernel.ir import Affine, Let, literal_of
 
 ARITHMETIC: Mapping[str, str] = MappingProxyType({"add": "+", "sub": "-", "mul": "*"})
 BITWISE: Mapping[str, str] = MappingProxyType({"and": "&", "or": "|", "xor": "^"})
@@ -82,8 +82,7 @@ def expression(
     Raises LoweringError for a primitive that the dtype does not have.
     """
     if let.op == "constant":
-        assert let.value is not None
-        return literal(let.value, let.dtype)
+        return literal(literal_of(let), let.dtype)
     if let.op == "index":
         # A small NumPy integer takes no larger Python int, but wraps a larger NumPy one around.
         small = DTYPES[let.dtype].is_integer and DTYPES[let.dtype].itemsize < 4

@@ -21,6 +21,7 @@ from irgrad.backends.numba_cuda.block_printer import (
 from irgrad.backends.numba_cuda.lines import MEETING
 from irgrad.backends.numba_cuda.schedule import Schedule, nest, schedule
 from irgrad.errors import LoweringError
+from irgrad.ir.dims import as_number
 from irgrad.ir.location import describe
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.ir import Check, Kernel, Statement, walk
@@ -132,11 +133,13 @@ def _shared(kernel: Kernel, lanes: Mapping[str, tuple[str, int]]) -> list[str]:
     Raises LoweringError where they do not fit into it.
     """
     lines = [
-        f"{b.name} = cuda.shared.array({max(b.size, 1)}, {memory_dtype(b.dtype)})"
+        f"{b.name} = cuda.shared.array({max(as_number(b.size), 1)}, {memory_dtype(b.dtype)})"
         for b in kernel.buffers
         if b.access == "local"
     ]
-    used = sum(b.size * DTYPES[b.dtype].itemsize for b in kernel.buffers if b.access == "local")
+    used = sum(
+        as_number(b.size) * DTYPES[b.dtype].itemsize for b in kernel.buffers if b.access == "local"
+    )
     for name, (dtype, count) in lanes.items():
         lines.append(f"{name} = cuda.shared.array({count}, {memory_dtype(dtype)})")
         used += count * DTYPES[dtype].itemsize

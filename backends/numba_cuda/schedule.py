@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from irgrad.errors import LoweringError
+from irgrad.ir.dims import as_number
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.ir import (
     Accumulate,
@@ -83,7 +84,7 @@ def nest(loop: Statement) -> tuple[list[str], list[int], tuple[Statement, ...]]:
     body: tuple[Statement, ...] = (loop,)
     while len(body) == 1 and isinstance(body[0], For) and body[0].parallel:
         indices.append(body[0].index)
-        extents.append(body[0].extent)
+        extents.append(as_number(body[0].extent))
         body = body[0].body
     return indices, extents, body
 

@@ -128,6 +128,17 @@ def _make(terms: Iterable[tuple[Monomial, int]]) -> Size:
     return Dim(tuple(sorted(kept.items(), key=_order)))
 
 
+def as_number(size: Size) -> int:
+    """A size of a kernel or program without named sizes."""
+    assert isinstance(size, int), f"expected a number, got {size}"
+    return size
+
+
+def as_shape(sizes: Iterable[Size]) -> tuple[int, ...]:
+    """The sizes of a value of a program without named sizes."""
+    return tuple(map(as_number, sizes))
+
+
 def product(sizes: Iterable[Size]) -> Size:
     """The product of sizes; 1 for none."""
     result: Size = 1

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..ir.dims import as_number
 from ..ir.types import DTYPES
 from ..ops.registry import REGISTRY
 from ..ops.steps import shift_left, shift_right
@@ -69,7 +70,8 @@ Indices = dict[str, int]
 
 
 def _position(at: Affine, indices: Indices) -> int:
-    return at.constant + sum(c * indices[name] for name, c in at.terms)
+    constant = as_number(at.constant)
+    return constant + sum(as_number(c) * indices[name] for name, c in at.terms)
 
 
 @dataclass(slots=True)
@@ -98,7 +100,7 @@ class _Run:
                         place = _position(statement.at, indices)
                         self.failures.append((statement.check, place))
                 case For():
-                    for i in range(statement.extent):
+                    for i in range(as_number(statement.extent)):
                         self.body(statement.body, dict(scalars), {**indices, statement.index: i})
                 case Reduce():
                     self._reduce(statement, scalars, indices)
@@ -113,7 +115,7 @@ class _Run:
 
     def _reduce(self, loop: Reduce, scalars: Scalars, indices: Indices) -> None:
         values: list[list[Any]] = [[] for _ in loop.results]
-        for i in range(loop.extent):
+        for i in range(as_number(loop.extent)):
             inner = dict(scalars)
             self.body(loop.body, inner, {**indices, loop.index: i})
             for column, result in zip(values, loop.results, strict=True):

@@ -11,6 +11,9 @@ lanes are combined pairwise, lane l with lane l + w for w = L/2, L/4, ..., 1, sk
 have no element. An empty reduction gives its identity (0, 1, False, True).
 Meaning of an Accumulate: combine in the order of the loops that hold it; the buffer's elements are
 set before by an explicit Store.
+
+Sizes, extents, offsets and coefficients are integers or polynomials of named sizes (`ir.dims`), the
+numbers behind which a call gives. A symbolic extent may be 0 or 1, and a symbolic coefficient 0.
 """
 
 from __future__ import annotations
@@ -19,30 +22,37 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from ..ir.dims import Dim, Size, names
 from ..ir.floats import exact_text
 from ..ir.location import Location
 
 
 @dataclass(frozen=True, slots=True)
 class Affine:
-    """An element offset: constant + sum of coefficient * index; terms have non-zero coefficients
-    and are sorted by index name."""
+    """An element offset: constant + sum of coefficient * index; terms have coefficients other than
+    the number 0 and are sorted by index name."""
 
-    constant: int = 0
-    terms: tuple[tuple[str, int], ...] = ()
+    constant: Size = 0
+    terms: tuple[tuple[str, Size], ...] = ()
 
-    def coefficient(self, index: str) -> int:
+    def coefficient(self, index: str) -> Size:
         """The coefficient of an index, 0 where it does not occur."""
         return next((c for name, c in self.terms if name == index), 0)
 
     def __str__(self) -> str:
-        parts = [name if c == 1 else f"{c}*{name}" for name, c in self.terms]
+        parts = [name if c == 1 else f"{factor_text(c)}*{name}" for name, c in self.terms]
         if self.constant or not parts:
             parts.append(str(self.constant))
         return " + ".join(parts)
 
 
-def affine(constant: int, coefficients: dict[str, int]) -> Affine:
+def factor_text(size: Size) -> str:
+    """A size as a factor of a product."""
+    plain = isinstance(size, int) or len(size.terms) == 1
+    return str(size) if plain else f"({size})"
+
+
+def affine(constant: Size, coefficients: dict[str, Size]) -> Affine:
     """The canonical affine expression."""
     return Affine(constant, tuple(sorted((n, c) for n, c in coefficients.items() if c != 0)))
 
@@ -57,7 +67,7 @@ class Buffer:
 
     name: str
     dtype: str
-    size: int
+    size: Size
     access: str
 
 
@@ -70,23 +80,29 @@ def literal_text(value: object) -> str:
 class Let:
     """name = op(operands): a kernel primitive, with the dtype of the result.
 
-    op "constant" has the attribute value and no operands; op "index" gives a loop's index as dtype
-    (its one operand is the index name); op "cast" converts to dtype (float to int saturates, NaN
-    gives 0; to bool is x != 0). literal: the value as text, by which two of them are equal: 0.0 and
-    -0.0 differ, and so do NaNs of other bits. origin: the source line that it computes, which is no
-    part of its meaning.
+    op "constant" has the attribute value, which may be a named size, and no operands; op "index"
+    gives a loop's index as dtype (its one operand is the index name); op "cast" converts to dtype
+    (float to int saturates, NaN gives 0; to bool is x != 0). literal: the value as text, by which
+    two of them are equal: 0.0 and -0.0 differ, and so do NaNs of other bits. origin: the source
+    line that it computes, which is no part of its meaning.
     """
 
     name: str
     op: str
     operands: tuple[str, ...]
     dtype: str
-    value: bool | int | float | None = field(default=None, compare=False)
+    value: bool | int | float | Dim | None = field(default=None, compare=False)
     literal: str = field(init=False, repr=False)
     origin: Location | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "literal", literal_text(self.value))
+
+
+def literal_of(let: Let) -> bool | int | float:
+    """The value of a constant of a kernel without named sizes."""
+    assert let.value is not None and not isinstance(let.value, Dim), f"a named size: {let}"
+    return let.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +163,7 @@ class For:
     """Run body for index = 0 .. extent-1. parallel: no iteration touches what another writes."""
 
     index: str
-    extent: int
+    extent: Size
     body: tuple[Statement, ...]
     parallel: bool = True
 
@@ -157,7 +173,7 @@ class Reduce:
     """Run body for index = 0 .. extent-1 and combine values; the body may also store."""
 
     index: str
-    extent: int
+    extent: Size
     body: tuple[Statement, ...]
     results: tuple[Reduction, ...]
 
@@ -167,7 +183,7 @@ class ContractionIndex:
     """An index of a contraction with its extent."""
 
     name: str
-    extent: int
+    extent: Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,15 +220,17 @@ class Kernel:
 
     buffers: parameters in order, then locals. name: unique in its program. origin: source lines of
     the operations inside. flops and bytes: static counts of floating-point operations and of bytes
-    read and written at least once. text of `body` alone (names canonical) identifies equal kernels.
+    read and written at least once. dims: the names that its sizes depend on, in order. text of
+    `body` alone (names canonical) identifies equal kernels.
     """
 
     name: str
     buffers: tuple[Buffer, ...]
     body: tuple[Statement, ...]
     origin: tuple[Location, ...] = ()
-    flops: int = 0
-    bytes: int = 0
+    flops: Size = 0
+    bytes: Size = 0
+    dims: tuple[str, ...] = ()
 
     def buffer(self, name: str) -> Buffer:
         """The buffer of a name."""
@@ -229,6 +247,36 @@ def walk(body: tuple[Statement, ...]) -> Iterator[Statement]:
     for statement in body:
         yield statement
         yield from walk(nested(statement))
+
+
+def kernel_dims(buffers: tuple[Buffer, ...], body: tuple[Statement, ...]) -> tuple[str, ...]:
+    """The names that the sizes of a kernel depend on, sorted."""
+    found = set[str]()
+    for size in (*(b.size for b in buffers), *(s for x in walk(body) for s in _sizes(x))):
+        found |= names(size)
+    return tuple(sorted(found))
+
+
+def _sizes(statement: Statement) -> Iterator[Size]:
+    """The sizes that a statement holds itself."""
+    match statement:
+        case Let():
+            if isinstance(statement.value, Dim):
+                yield statement.value
+        case For() | Reduce():
+            yield statement.extent
+        case Contract():
+            groups = (statement.batch, statement.m, statement.n, statement.k)
+            yield from (index.extent for group in groups for index in group)
+            yield from _affine_sizes(statement.lhs_at)
+            yield from _affine_sizes(statement.rhs_at)
+        case Load() | Store() | Accumulate() | Check():
+            yield from _affine_sizes(statement.at)
+
+
+def _affine_sizes(at: Affine) -> Iterator[Size]:
+    yield at.constant
+    yield from (coefficient for _, coefficient in at.terms)
 
 
 IDENTITY = {"sum": 0, "prod": 1, "any": False, "all": True}

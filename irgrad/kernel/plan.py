@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import LimitError
+from ..ir.dims import Size
 from .ir import (
     Accumulate,
     Affine,
@@ -25,9 +26,7 @@ from .ir import (
     Store,
     walk,
 )
-
-ALIGNMENT = 64
-MAX_BYTES = 2**62
+from .slots import ALIGNMENT, MAX_BYTES, assign_slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,8 @@ def _indices_around(body: tuple[Statement, ...], at: Affine) -> bool:
             if not holds:
                 continue
             if isinstance(statement, For | Reduce):
-                if statement.extent > 1 and not at.coefficient(statement.index):
+                many = not isinstance(statement.extent, int) or statement.extent > 1
+                if many and at.coefficient(statement.index) == 0:
                     return False
                 if not _indices_around(statement.body, at):
                     return False
@@ -117,6 +117,8 @@ class Layout:
     kernels: of each step, with shared buffers merged. home: for each storage the storage whose
     memory it uses (itself where it has its own). offsets: in the arena, for storages that live
     there. local_offsets: for each step, of the kernel's local buffers. arena_bytes: total.
+    slots: where a size is symbolic, the sizes in each slot of the arena; offsets are then numbers
+    of slots, and arena_bytes is 0.
     """
 
     kernels: tuple[Kernel, ...]
@@ -124,6 +126,7 @@ class Layout:
     offsets: Mapping[int, int]
     local_offsets: tuple[tuple[int, ...], ...]
     arena_bytes: int
+    slots: tuple[tuple[Size, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,7 @@ class Storages:
     have. results: storages that leave the function.
     """
 
-    sizes: Mapping[int, int]
+    sizes: Mapping[int, Size]
     outside: frozenset[int]
     partners: Mapping[int, int]
     results: frozenset[int]
@@ -161,8 +164,7 @@ def plan_memory(steps: Sequence[Step], storages: Storages, first_write: int) -> 
     """Plan all storages of some steps; donated inputs are written from step `first_write` on."""
     planner = _Planner(steps, storages, first_write)
     kernels = tuple(planner.share(position) for position in range(len(steps)))
-    offsets, local_offsets, total = _place(steps, storages, planner.home)
-    return Layout(kernels, planner.home, offsets, local_offsets, total)
+    return _place(steps, storages, kernels, planner.home)
 
 
 class _Planner:
@@ -226,10 +228,13 @@ class _Planner:
 
 
 def _place(
-    steps: Sequence[Step], storages: Storages, home: Mapping[int, int]
-) -> tuple[dict[int, int], tuple[tuple[int, ...], ...], int]:
-    """Arena offsets: largest first, each at the lowest place free during its life."""
-    spans: dict[object, tuple[int, int, int]] = {}
+    steps: Sequence[Step],
+    storages: Storages,
+    kernels: tuple[Kernel, ...],
+    home: Mapping[int, int],
+) -> Layout:
+    """Arena offsets: largest first, each at the lowest place free during its life; or slots."""
+    spans: dict[object, tuple[int, int, Size]] = {}
     for position, step in enumerate(steps):
         for storage in step.reads + step.writes:
             root = home[storage]
@@ -241,13 +246,25 @@ def _place(
             if buffer.access == "local":
                 size = buffer.size * _itemsize(buffer)
                 spans[position, buffer.name] = (position, position, size)
-    placed, total = _first_fit(spans)
+    placed, slots, total = _arena(spans)
     offsets = {storage: placed[root] for storage, root in home.items() if root in placed}
     local = tuple(
         tuple(placed[i, b.name] for b in step.kernel.buffers if b.access == "local")
         for i, step in enumerate(steps)
     )
-    return offsets, local, total
+    return Layout(kernels, home, offsets, local, total, slots)
+
+
+def _arena(
+    spans: Mapping[object, tuple[int, int, Size]],
+) -> tuple[dict[object, int], tuple[tuple[Size, ...], ...], int]:
+    """Byte offsets, no slots and the size of all; or slot numbers, slots and 0."""
+    numbers = {k: (a, b, size) for k, (a, b, size) in spans.items() if isinstance(size, int)}
+    if len(numbers) == len(spans):
+        placed, total = _first_fit(numbers)
+        return placed, (), total
+    placed, slots = assign_slots(spans)
+    return placed, slots, 0
 
 
 def _first_fit(spans: Mapping[object, tuple[int, int, int]]) -> tuple[dict[object, int], int]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from .slots import slot_offsets
+
 if TYPE_CHECKING:
+    from ..ir.dims import Size
     from ..ir.location import Location
     from .ir import Kernel
 
@@ -17,7 +20,8 @@ class Slot:
     """Where a value of the program lives.
 
     kind: "input" (number = position among the inputs of the graph), "output" (number = position
-    among the buffers that the caller provides for results) or "arena" (number = byte offset).
+    among the buffers that the caller provides for results), "arena" (number = byte offset) or, in a
+    program with named sizes, "slot" (number = position among its slots).
     """
 
     kind: str
@@ -47,7 +51,7 @@ class Result:
 
     kind: str
     number: int
-    shape: tuple[int, ...]
+    shape: tuple[Size, ...]
     dtype: str
 
 
@@ -66,23 +70,34 @@ class Program:
     inputs and outputs: (dtype, elements) of each buffer that the caller provides. results: one for
     each output leaf. arena_bytes: size of the one arena, whose slots are 64-byte aligned. written:
     positions of inputs that calls write (donated ones). checks: by number. guard_calls: how many
-    first calls hold all checks; no call before that writes an input.
+    first calls hold all checks; no call before that writes an input. dims: the names that sizes
+    depend on, in order. slots: of a program with named sizes, which has no arena_bytes of its own:
+    for each slot of the arena the sizes in bytes that it holds in turn (see `slots`).
     """
 
     kernels: tuple[Kernel, ...]
     calls: tuple[Call, ...]
-    inputs: tuple[tuple[str, int], ...]
-    outputs: tuple[tuple[str, int], ...]
+    inputs: tuple[tuple[str, Size], ...]
+    outputs: tuple[tuple[str, Size], ...]
     results: tuple[Result, ...]
     arena_bytes: int
     written: frozenset[int] = frozenset()
     checks: tuple[CheckSite, ...] = ()
     guard_calls: int = 0
+    dims: tuple[str, ...] = ()
+    slots: tuple[tuple[Size, ...], ...] = ()
+
+    def workspace_bytes(self, dims: Mapping[str, int]) -> int:
+        """The size of the arena under `dims`; DimError for a name without a value."""
+        return slot_offsets(self.slots, dims)[1] if self.slots else self.arena_bytes
 
     @property
-    def work(self) -> int:
+    def work(self) -> Size:
         """Flops and bytes of all kernels, each counted once."""
-        return sum(kernel.flops + kernel.bytes for kernel in self.kernels)
+        total: Size = 0
+        for kernel in self.kernels:
+            total = total + kernel.flops + kernel.bytes
+        return total
 
     @property
     def whole(self) -> Program:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..ir.dims import as_number, as_shape
 from ..ir.types import DTYPES
 from .evaluate import failed_checks
+from .instantiate import instantiate
 from .ir import Buffer
 from .plan import ALIGNMENT
 from .program import Program, Slot
@@ -31,13 +33,19 @@ class Outcome:
     completed: bool
 
 
-def run_program(program: Program, arguments: Sequence[np.ndarray]) -> Outcome:
+def run_program(
+    program: Program,
+    arguments: Sequence[np.ndarray],
+    dims: Mapping[str, int] | None = None,
+) -> Outcome:
     """Run a program by the slow meaning of its kernels, on copies of the arguments.
 
-    Outputs and the arena start as garbage; every slot must lie inside of its memory.
+    dims: the numbers behind the program's named sizes. Outputs and the arena start as garbage;
+    every slot must lie inside of its memory.
     """
+    program = instantiate(program, dims or {})
     inputs = [np.array(a, order="C").reshape(-1) for a in arguments]
-    outputs = [_garbage(dtype, count) for dtype, count in program.outputs]
+    outputs = [_garbage(dtype, as_number(count)) for dtype, count in program.outputs]
     arena = np.full(program.arena_bytes, FILL, np.uint8)
     failures: list[tuple[int, int]] = []
     completed = True
@@ -64,7 +72,7 @@ def collect_results(
 ) -> list[np.ndarray]:
     """The result leaves, from the flat inputs and output buffers after a run."""
     return [
-        (outputs if r.kind == "output" else inputs)[r.number].reshape(r.shape)
+        (outputs if r.kind == "output" else inputs)[r.number].reshape(as_shape(r.shape))
         for r in program.results
     ]
 
@@ -85,7 +93,7 @@ def _memory(
     """The elements of a buffer: exactly those, in an input, an output or the arena."""
     dtype = DTYPES[buffer.dtype].numpy
     if slot.kind == "arena":
-        size = buffer.size * dtype.itemsize
+        size = as_number(buffer.size) * dtype.itemsize
         assert slot.number % ALIGNMENT == 0 and slot.number + size <= arena.size
         return arena[slot.number : slot.number + size].view(dtype)
     array = (inputs if slot.kind == "input" else outputs)[slot.number]

@@ -27,7 +27,8 @@ def print_kernel(kernel: Kernel) -> str:
 def kernel_lines(kernel: Kernel) -> list[tuple[str, Statement | None]]:
     """The lines of a kernel's text, each with the statement that it shows or begins."""
     buffers = ", ".join(f"{b.access} {b.name}: {b.dtype}[{b.size}]" for b in kernel.buffers)
-    head = f"kernel {kernel.name}({buffers}) {{"
+    dims = f"[{', '.join(kernel.dims)}]" if kernel.dims else ""
+    head = f"kernel {kernel.name}{dims}({buffers}) {{"
     return [(head, None), *_lines(kernel.body, "  "), ("}", None)]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NoReturn
 
 from ..errors import VerifyError
+from ..ir.dims import Size, divide_exact, lower_bound, names, product, substitute, symbol
 from ..ir.types import DTYPES
 from .ir import (
     Accumulate,
@@ -23,6 +24,7 @@ from .ir import (
     Reduce,
     Statement,
     Store,
+    kernel_dims,
 )
 from .text import statement_text
 
@@ -65,11 +67,18 @@ WRITABLE = frozenset({"write", "update", "local"})
 def verify_kernel(kernel: Kernel) -> None:
     """Check a kernel: names, dtypes, accesses within their buffers and allowed, loops well nested.
 
-    Raises VerifyError with the statement at fault.
+    Named sizes are any integers >= 0 for which each access is in a loop that runs at all; an access
+    that cannot be proved to lie in its buffer for all of them fails. Raises VerifyError with the
+    statement at fault.
     """
-    names = [b.name for b in kernel.buffers]
-    if len(set(names)) < len(names):
-        raise VerifyError(f"kernel {kernel.name}: expected each buffer name once, got {names}")
+    named = [b.name for b in kernel.buffers]
+    if len(set(named)) < len(named):
+        raise VerifyError(f"kernel {kernel.name}: expected each buffer name once, got {named}")
+    dims = kernel_dims(kernel.buffers, kernel.body)
+    if dims != kernel.dims:
+        raise VerifyError(
+            f"kernel {kernel.name}: expected its dims to be {list(dims)}, got {list(kernel.dims)}"
+        )
     for buffer in kernel.buffers:
         if buffer.access not in READABLE | WRITABLE or buffer.dtype not in DTYPES:
             raise VerifyError(
@@ -80,7 +89,7 @@ def verify_kernel(kernel: Kernel) -> None:
 
 
 Scalars = dict[str, str]
-Extents = dict[str, int]
+Extents = dict[str, Size]
 
 
 @dataclass(slots=True)
@@ -187,23 +196,35 @@ class _Verifier:
         self._within(statement, buffer, statement.at, extents)
 
     def _within(self, statement: Statement, buffer: Buffer, at: Affine, extents: Extents) -> None:
-        low, high = self._range(statement, at, extents)
-        if low <= high and not 0 <= low <= high < buffer.size:
+        found = self._range(statement, at, extents)
+        if found is None:
+            return
+        low, high = found
+        known = tuple(extents.values())
+        if not (is_nonnegative(low, known) and is_nonnegative(buffer.size - 1 - high, known)):
             self._fail(statement, f"positions in 0..{buffer.size - 1}", f"{low}..{high}")
 
-    def _range(self, statement: Statement, at: Affine, extents: Extents) -> tuple[int, int]:
-        """(least, largest) value of an affine expression; (0, -1) where a loop is empty."""
-        names = [name for name, _ in at.terms]
-        if names != sorted(set(names)) or any(c == 0 for _, c in at.terms):
+    def _range(
+        self, statement: Statement, at: Affine, extents: Extents
+    ) -> tuple[Size, Size] | None:
+        """(least, largest) value of an affine expression; None where a loop is empty."""
+        indices = [name for name, _ in at.terms]
+        if indices != sorted(set(indices)) or any(c == 0 for _, c in at.terms):
             self._fail(statement, "sorted terms with coefficients other than 0", at)
         if any(extent == 0 for extent in extents.values()):
-            return 0, -1
+            return None
+        known = tuple(extents.values())
         low = high = at.constant
         for name, coefficient in at.terms:
             if name not in extents:
                 self._fail(statement, "the index of a loop around", name)
             reach = coefficient * (extents[name] - 1)
-            low, high = low + min(reach, 0), high + max(reach, 0)
+            if is_nonnegative(coefficient, known):
+                high = high + reach
+            elif is_nonnegative(coefficient * -1, known):
+                low = low + reach
+            else:
+                self._fail(statement, f"a coefficient of {name} of one sign", coefficient)
         return low, high
 
     def _loop(self, loop: For | Reduce, scalars: Scalars, extents: Extents) -> None:
@@ -222,10 +243,10 @@ class _Verifier:
             position = result.kind.startswith("arg")
             self._define(loop, result.name, "i64" if position else dtype, scalars)
 
-    def _new_index(self, statement: Statement, name: str, extent: int, extents: Extents) -> None:
+    def _new_index(self, statement: Statement, name: str, extent: Size, extents: Extents) -> None:
         if name in extents:
             self._fail(statement, "an index name that is not taken", name)
-        if extent < 0:
+        if isinstance(extent, int) and extent < 0:
             self._fail(statement, "an extent of 0 or more", extent)
 
     def _reduction(self, statement: Statement, kind: str, dtype: str) -> None:
@@ -248,7 +269,7 @@ class _Verifier:
         inner = {index.name: index.extent for index in contract.batch}
         for name, group in ((contract.row, contract.m), (contract.column, contract.n)):
             self._new_index(contract, name, 1, known)
-            inner[name] = _size(group)
+            inner[name] = product(index.extent for index in group)
         values = dict(scalars)
         self._define(contract, contract.result, contract.dtype, values)
         if any(isinstance(s, For | Reduce | Contract) for s in contract.body):
@@ -273,8 +294,51 @@ class _Verifier:
         self._within(contract, buffer, at, extents)
 
 
-def _size(group: tuple[ContractionIndex, ...]) -> int:
-    size = 1
-    for index in group:
-        size *= index.extent
-    return size
+def least_values(extents: Iterable[Size]) -> Mapping[str, int]:
+    """The least value of each name that is known to be over 0, given that no extent is 0.
+
+    A product of names is positive where each of them is; n - k is where n > k.
+    """
+    known: dict[str, int] = {}
+    for extent in extents:
+        if isinstance(extent, int):
+            continue
+        constant = dict(extent.terms).get((), 0)
+        if constant > 0:
+            continue
+        inner = [monomial for monomial, _ in extent.terms if monomial]
+        if constant == 0:  # a factor of every monomial is not 0
+            shared = frozenset.intersection(*(frozenset(n for n, _ in m) for m in inner))
+            for name in shared:
+                known[name] = max(known.get(name, 1), 1)
+        elif len(inner) == 1 and len(inner[0]) == 1 and inner[0][0][1] == 1:
+            slope = extent.terms[0][1]
+            if slope > 0:
+                name = inner[0][0][0]
+                known[name] = max(known.get(name, 1), -(-(1 - constant) // slope))
+    return known
+
+
+def is_nonnegative(size: Size, extents: Sequence[Size], depth: int = 2) -> bool:
+    """Whether a size is provably 0 or more where each extent is over 0.
+
+    It is where the least values of its names show it, or where it is a multiple of an extent, or of
+    one less 1, or more by as much than a size that is.
+    """
+    known = least_values(extents)
+    shifts: dict[str, Size] = {name: symbol(name) + known.get(name, 0) for name in names(size)}
+    bound = lower_bound(substitute(size, shifts))
+    if bound is not None and bound >= 0:
+        return True
+    if depth == 0:
+        return False
+    for extent in extents:
+        if isinstance(extent, int):
+            continue
+        for factor in (extent, extent - 1):
+            quotient = divide_exact(size, factor)
+            if quotient is not None and is_nonnegative(quotient, extents, depth - 1):
+                return True
+        if is_nonnegative(size - (extent - 1), extents, depth - 1):
+            return True
+    return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..ir.dims import Size
 from ..kernel.ir import Affine, affine
 
 
@@ -14,7 +15,7 @@ class LoopAxis:
     access has for the whole run, times `scale` where the index counts blocks of the run."""
 
     index: str
-    extent: int
+    extent: Size
     inner: int
     scale: int = 1
 
@@ -26,7 +27,7 @@ class IndexSpace:
     outer: tuple[LoopAxis, ...]
     inner: tuple[LoopAxis, ...]
 
-    def at(self, offset: int, strides: Sequence[int], rows: bool = True) -> Affine:
+    def at(self, offset: Size, strides: Sequence[Size], rows: bool = True) -> Affine:
         """The affine expression of an access, given its stride for each axis of the domain.
 
         rows: False for an access from outside of the inner loops, whose inner strides are ignored.
@@ -38,12 +39,13 @@ class IndexSpace:
     def blocked(self, block: int) -> IndexSpace:
         """The same loops with the one outer axis cut into blocks of a size that divides it."""
         (axis,) = self.outer
+        assert isinstance(axis.extent, int), "blocks of a symbolic extent"
         blocks = LoopAxis(f"{axis.index}b", axis.extent // block, axis.inner, block)
         return IndexSpace((blocks, LoopAxis(axis.index, block, axis.inner)), self.inner)
 
 
 def index_space(
-    domain: Sequence[int], rows: int, accesses: Sequence[Sequence[int]]
+    domain: Sequence[Size], rows: int, accesses: Sequence[Sequence[Size]]
 ) -> IndexSpace:
     """Merge neighbouring axes wherever all accesses allow it.
 
@@ -64,10 +66,10 @@ def index_space(
 
 
 def _merge(
-    domain: Sequence[int], axes: range, accesses: Sequence[Sequence[int]]
-) -> list[tuple[int, int]]:
+    domain: Sequence[Size], axes: range, accesses: Sequence[Sequence[Size]]
+) -> list[tuple[Size, int]]:
     """(extent, innermost axis) of each merged run, in order."""
-    runs: list[tuple[int, int]] = []
+    runs: list[tuple[Size, int]] = []
     for axis in reversed(axes):
         if domain[axis] == 1:
             continue

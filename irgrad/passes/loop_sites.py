@@ -6,11 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from ..ir.dims import Size
+from ..ir.dims import Size, product
 from ..ir.graph import Graph, Value
-from ..ir.types import DType
 from ..kernel.ir import Affine, Buffer
 from ..ops.registry import REGISTRY
 from .axes import IndexSpace, index_space
@@ -32,7 +29,7 @@ class Site:
     """
 
     place: str
-    strides: tuple[int, ...]
+    strides: tuple[Size, ...]
     stage: int
     combine: str = ""
 
@@ -74,11 +71,15 @@ class LoopSites:
             self.space = self.space.blocked(self.block)
         self.kept = self._plan_kept()
 
-    def shape(self, value: Value) -> tuple[int, ...]:
-        """The sizes of a value as numbers."""
-        return tuple(int(s) for s in self.region.type(value).shape)  # type: ignore[arg-type]
+    def shape(self, value: Value) -> tuple[Size, ...]:
+        """The sizes of a value."""
+        return tuple(self.region.type(value).shape)
 
-    def iteration(self, key: int) -> tuple[int, ...]:
+    def points(self, key: int) -> Size:
+        """How many points a member computes."""
+        return product(self.iteration(key))
+
+    def iteration(self, key: int) -> tuple[Size, ...]:
         """The index space that a member computes over: of a reduction, its operand's."""
         node = self.region[key]
         if self._is_reduction(key) or not node.types:
@@ -97,9 +98,9 @@ class LoopSites:
             return Site(place, padded(own, rank), stage)
         axes = reduced_axes(self.region, key)
         kept = [axis for axis in range(len(self.iteration(key))) if axis not in axes]
-        strides = [0] * rank
+        strides: list[Size] = [0] * rank
         for axis, stride in zip(kept, contiguous_strides([self.domain[a] for a in kept])):
-            strides[axis] = int(stride)  # type: ignore[arg-type]
+            strides[axis] = stride
         row_axes = tuple(range(rank - self.rows, rank))
         if place == "row":
             return Site(place, tuple(strides), stage, "line")
@@ -116,18 +117,18 @@ class LoopSites:
 
     def _space(self) -> IndexSpace:
         """Loops for which every access is affine."""
-        accesses: list[tuple[int, ...]] = []
+        accesses: list[tuple[Size, ...]] = []
         rank = len(self.domain)
         for key in self.members:
             accesses.append(self.sites[key].strides)
             if not self.region[key].types:
-                accesses.append(contiguous_strides(self.iteration(key)))  # type: ignore[arg-type]
+                accesses.append(contiguous_strides(self.iteration(key)))
             for view in self.reads.of(key):
                 if view.source.node not in self.sites or self._copies_iota(key, view):
                     accesses.append(padded(view.strides, rank))
         if self.rows:
             row_shape = self.domain[rank - self.rows :]
-            accesses.append((0,) * (rank - self.rows) + contiguous_strides(row_shape))  # type: ignore[operator]
+            accesses.append((0,) * (rank - self.rows) + contiguous_strides(row_shape))
         return index_space(self.domain, self.rows, accesses)
 
     # -- what later stages read back -------------------------------------------------------------
@@ -141,7 +142,7 @@ class LoopSites:
         kept: dict[int, Kept] = {}
         first: dict[int, int] = {}
         cost = self._costs()
-        row = math.prod(self.domain[len(self.domain) - self.rows :])
+        row = product(self.domain[len(self.domain) - self.rows :])
         for stage in range(self.stages()):
             work = [key for key in self.members if self._is_demanded(key, stage)]
             seen: set[int] = set()
@@ -160,10 +161,13 @@ class LoopSites:
                 work += self._full_operands(key)
         return kept
 
-    def _worth(self, key: int, cost: dict[int, int], row_elements: int) -> bool:
-        """Whether reading a member back beats computing it again, and there is room to keep it."""
+    def _worth(self, key: int, cost: dict[int, int], row_elements: Size) -> bool:
+        """Whether reading a member back beats computing it again, and there is room to keep it.
+
+        Rows of a symbolic size are taken to be short.
+        """
         itemsize = self.region.type(Value(key)).dtype.itemsize if self.region[key].types else 0
-        fits = key in self.result_of or row_elements * itemsize <= ROW_BUFFER_BYTES
+        fits = key in self.result_of or is_within(row_elements * itemsize, ROW_BUFFER_BYTES)
         return fits and cost[key] > RECOMPUTE_FLOPS
 
     def _is_demanded(self, key: int, stage: int) -> bool:
@@ -191,7 +195,7 @@ class LoopSites:
             cost[key] = own + sum(cost[below] for below in self._full_operands(key))
         return cost
 
-    def _kept_buffer(self, key: int, row_elements: int) -> str:
+    def _kept_buffer(self, key: int, row_elements: Size) -> str:
         if key in self.result_of:
             return self.result_of[key]
         name = f"t{len(self.locals)}"
@@ -205,7 +209,7 @@ class LoopSites:
             return self.space.at(0, self.sites[key].strides)
         rank = len(self.domain)
         row = contiguous_strides(self.domain[rank - self.rows :])
-        return self.space.at(0, [0] * (rank - self.rows) + [int(s) for s in row])  # type: ignore[arg-type]
+        return self.space.at(0, [0] * (rank - self.rows) + list(row))
 
     def _copies_iota(self, key: int, view: View) -> bool:
         return view.source.node == key and self.region[key].op == "iota"
@@ -221,43 +225,31 @@ class LoopSites:
         outer = range(len(self.domain) - self.rows)
         if any(self.sites[key].strides[axis] for key in self.accumulated for axis in outer):
             return 0
-        if any(self._result_bytes(key) > ROW_BUFFER_BYTES for key in self.accumulated):
+        sizes = map(self._result_bytes, self.accumulated)
+        if not all(is_within(size, ROW_BUFFER_BYTES) for size in sizes):
             return 0
         extent = self.space.outer[0].extent
+        if not isinstance(extent, int):
+            return 0
         last = min(2 * math.isqrt(extent), extent // 2)
         blocks = [b for b in range(MIN_BLOCK, last + 1) if extent % b == 0]
         return min(blocks, key=lambda b: b + extent // b, default=0)
 
-    def _result_bytes(self, key: int) -> int:
+    def _result_bytes(self, key: int) -> Size:
         type_ = self.region.type(Value(key))
-        return math.prod(self.shape(Value(key))) * type_.dtype.itemsize
+        return product(self.shape(Value(key))) * type_.dtype.itemsize
 
 
-def padded(strides: Sequence[Size], rank: int) -> tuple[int, ...]:
+def padded(strides: Sequence[Size], rank: int) -> tuple[Size, ...]:
     """Strides by axis of the domain: those of the axes behind are 0."""
-    return tuple(int(s) for s in strides) + (0,) * (rank - len(strides))  # type: ignore[arg-type]
+    return tuple(strides) + (0,) * (rank - len(strides))
+
+
+def is_within(size: Size, limit: int) -> bool:
+    """Whether a size is at most a limit, or symbolic."""
+    return not isinstance(size, int) or size <= limit
 
 
 def kind_of(op: str) -> str:
     """The kernel's name of a reduction op."""
     return op.removeprefix("reduce_")
-
-
-def start_value(kind: str, dtype: DType, empty: bool) -> bool | int | float:
-    """What an accumulation starts from: a value that changes nothing, and the result of an empty
-    one.
-
-    A sum of floats starts from -0.0, which keeps the sign of a sum of -0.0.
-    """
-    if kind in ("any", "all"):
-        return kind == "all"
-    if kind == "prod":
-        return 1
-    if kind == "sum":
-        return -0.0 if dtype.is_float and not empty else 0
-    if dtype.is_float:
-        return -math.inf if kind == "max" else math.inf
-    if dtype.kind == "b":
-        return kind == "min"
-    limits = np.iinfo(dtype.numpy)
-    return int(limits.min if kind == "max" else limits.max)

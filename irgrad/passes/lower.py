@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ..errors import LoweringError
-from ..ir.dims import Dim
+from ..ir.dims import Dim, Size, names, product
 from ..ir.graph import Graph, Node, Value
 from ..ir.location import Location, describe, merge
 from ..ir.types import TensorType
@@ -22,6 +21,7 @@ from ..kernel.ir import (
     Reduce,
     Statement,
     Store,
+    kernel_dims,
 )
 from ..kernel.plan import Layout, Step, Storages, pair_donations, plan_memory
 from ..kernel.program import Call, CheckSite, Program, Result, Slot
@@ -52,6 +52,15 @@ def lower(graph: Graph) -> Program:
 
     Raises LoweringError for a symbolic size or an op that kernels do not cover.
     """
+    _require_numbers(graph)
+    return _program(graph, lower_steps(graph))
+
+
+def lower_symbolic(graph: Graph) -> Program:
+    """Lower a fused graph once for every number that its named sizes may be.
+
+    Raises LoweringError for an op that kernels do not cover.
+    """
     return _program(graph, lower_steps(graph))
 
 
@@ -65,7 +74,8 @@ def lower_region(node: Node, name: str) -> Kernel:
         kernel = LoopLowering(region, node.attribute("rows"), name).kernel()
     else:
         kernel = lower_movement(region, name)
-    return replace(kernel, origin=node.locations)
+    dims = kernel_dims(kernel.buffers, kernel.body)
+    return replace(kernel, origin=node.locations, dims=dims)
 
 
 def lower_steps(graph: Graph) -> Lowered:
@@ -77,7 +87,7 @@ def lower_steps(graph: Graph) -> Lowered:
 
     def store(value: Value) -> int:
         storage[value] = len(types)
-        types[storage[value]] = _static(graph, value)
+        types[storage[value]] = graph.type(value)
         return storage[value]
 
     inputs = tuple(store(Value(key)) for key in graph.inputs)
@@ -85,11 +95,6 @@ def lower_steps(graph: Graph) -> Lowered:
     checks: list[CheckSite] = []
     for key in guards + rest:
         node = graph[key]
-        region: Graph = node.attribute("body")
-        for inner in region.order():
-            for r in range(len(region[inner].types)):
-                _static(region, Value(inner, r))
-            _require_numbers(region[inner])
         kernel = lower_region(node, f"k{len(steps)}_{node.name}")
         kernel = _number_checks(kernel, node, checks)
         reads = tuple(storage[_source(graph, operand)] for operand in node.operands)
@@ -105,17 +110,30 @@ def lower_steps(graph: Graph) -> Lowered:
     return Lowered(tuple(steps), types, inputs, tuple(results), len(guards), tuple(checks), nodes)
 
 
-def _static(graph: Graph, value: Value) -> TensorType:
+def _require_numbers(graph: Graph) -> None:
+    """Raise LoweringError for a symbolic size in a fused graph or in its regions."""
+    for key in graph.inputs:
+        _static(graph, Value(key))
+    for key in graph.order():
+        if graph[key].op != "fused":
+            continue
+        region: Graph = graph[key].attribute("body")
+        for inner in region.order():
+            for r in range(len(region[inner].types)):
+                _static(region, Value(inner, r))
+            _require_number_attributes(region[inner])
+
+
+def _static(graph: Graph, value: Value) -> None:
     type_ = graph.type(value)
     if not all(isinstance(size, int) for size in type_.shape):
         raise LoweringError(
             f"{graph[value.node].op}: expected sizes that are numbers, got {type_}; call the "
             "function through jit on arrays, or compile with target='reference'"
         )
-    return type_
 
 
-def _require_numbers(node: Node) -> None:
+def _require_number_attributes(node: Node) -> None:
     """Raise LoweringError for an attribute that holds a symbolic size."""
     for name, value in node.attributes:
         if isinstance(value, Dim) or (
@@ -214,6 +232,7 @@ def _copied(
         (body,),
         origin,
         bytes=2 * size * type_.dtype.itemsize,
+        dims=tuple(sorted(names(size))),
     )
     steps.append(Step(kernel, (storage,), (copy,)))
     return copy
@@ -250,7 +269,17 @@ def _program(graph: Graph, lowered: Lowered) -> Program:
         written=written,
         checks=lowered.checks,
         guard_calls=lowered.guards,
+        dims=_dims(lowered),
+        slots=layout.slots,
     )
+
+
+def _dims(lowered: Lowered) -> tuple[str, ...]:
+    """The names that sizes of a program depend on, sorted."""
+    found = {name for step in lowered.steps for name in step.kernel.dims}
+    for type_ in lowered.types.values():
+        found.update(*map(names, type_.shape))
+    return tuple(sorted(found))
 
 
 def plan_steps(graph: Graph, lowered: Lowered) -> tuple[Lowered, Layout]:
@@ -292,11 +321,11 @@ def _storages(graph: Graph, lowered: Lowered) -> Storages:
     )
 
 
-def _elements(type_: TensorType) -> int:
-    return math.prod(type_.shape)  # type: ignore[arg-type]
+def _elements(type_: TensorType) -> Size:
+    return product(type_.shape)
 
 
-def _buffer_type(type_: TensorType) -> tuple[str, int]:
+def _buffer_type(type_: TensorType) -> tuple[str, Size]:
     return type_.dtype.name, _elements(type_)
 
 
@@ -309,7 +338,7 @@ def _result(
     outputs: list[int],
 ) -> Result:
     type_ = graph.type(value)
-    shape = tuple(int(s) for s in type_.shape)  # type: ignore[arg-type]
+    shape = type_.shape
     home = layout.home[storage]
     if storage in input_of:
         kind = "donated" if input_of[storage] in graph.signature.donated else "input"
@@ -320,12 +349,16 @@ def _result(
 
 
 def _slots(lowered: Lowered, layout: Layout, outputs: list[int]) -> dict[int, Slot]:
-    slots = {storage: Slot("arena", offset) for storage, offset in layout.offsets.items()}
+    slots = {s: _arena_slot(layout, offset) for s, offset in layout.offsets.items()}
     for number, storage in enumerate(lowered.inputs):
         slots[storage] = Slot("input", number)
     for number, storage in enumerate(outputs):
         slots[storage] = Slot("output", number)
     return slots
+
+
+def _arena_slot(layout: Layout, offset: int) -> Slot:
+    return Slot("slot" if layout.slots else "arena", offset)
 
 
 def _arguments(step: Step, layout: Layout, i: int, slots: Mapping[int, Slot]) -> tuple[Slot, ...]:
@@ -336,7 +369,7 @@ def _arguments(step: Step, layout: Layout, i: int, slots: Mapping[int, Slot]) ->
         for buffer, storage in zip(step.kernel.buffers, step.reads + step.writes)
         if buffer.name in names
     ]
-    return tuple(found + [Slot("arena", offset) for offset in layout.local_offsets[i]])
+    return tuple(found + [_arena_slot(layout, offset) for offset in layout.local_offsets[i]])
 
 
 def _shared_kernels(kernels: tuple[Kernel, ...]) -> tuple[tuple[Kernel, ...], list[int]]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 from ..errors import LoweringError
+from ..ir.dims import Size, product
 from ..ir.graph import Graph, Value
 from ..kernel.ir import Affine, Buffer, Contract, ContractionIndex, Kernel, Store, affine
 from ..ops.contract import free_axes
 from ..ops.registry import REGISTRY
 from .fusion_groups import Reads, contraction_split
-from .lower_scalar import Names, Scope, apply_op, constant, load
+from .lower_scalar import Names, Scope, apply_op, generated, load
 from .views import View, contiguous_strides, merged_stride
 
 ROW, COLUMN = "row", "column"
@@ -41,20 +40,22 @@ class ContractLowering:
         region = self.region
         reads = tuple(self._buffer(self.buffer_of[k], Value(k), "read") for k in region.inputs)
         writes = tuple(self._buffer(f"r{i}", v, "write") for i, v in enumerate(region.outputs))
-        k_size = math.prod(index.extent for index in statement.k)
-        points = math.prod(self._shape(Value(self.contraction)))
+        k_size = product(index.extent for index in statement.k)
+        points = product(self._shape(Value(self.contraction)))
         behind = [k for k in self.members if k != self.contraction]
         flops = points * (2 * k_size + sum(REGISTRY[region[k].op].flops for k in behind))
-        moved = sum(b.size * region.type(v).dtype.itemsize for b, v in zip(
-            reads + writes, [*(Value(k) for k in region.inputs), *region.outputs]))
+        moved: Size = 0
+        values = [*(Value(k) for k in region.inputs), *region.outputs]
+        for buffer, value in zip(reads + writes, values, strict=True):
+            moved = moved + buffer.size * region.type(value).dtype.itemsize
         return Kernel(self.name, reads + writes, (statement,), flops=flops, bytes=moved)
 
-    def _shape(self, value: Value) -> tuple[int, ...]:
-        return tuple(int(s) for s in self.region.type(value).shape)  # type: ignore[arg-type]
+    def _shape(self, value: Value) -> tuple[Size, ...]:
+        return tuple(self.region.type(value).shape)
 
     def _buffer(self, name: str, value: Value, access: str) -> Buffer:
         return Buffer(
-            name, self.region.type(value).dtype.name, math.prod(self._shape(value)), access
+            name, self.region.type(value).dtype.name, product(self._shape(value)), access
         )
 
     def _contract(self) -> Contract:
@@ -92,37 +93,39 @@ class ContractLowering:
     def _operand(self, view: View) -> str:
         node = self.region[view.source.node]
         type_ = self.region.type(view.source)
-        if node.op == "constant":
-            return constant(self.scope, self.names, node.attribute("value"), type_.dtype)
+        if node.op in ("constant", "dim_size"):
+            return generated(self.scope, self.names, node, type_.dtype)
         if view.source.node in self.value:
             return self.value[view.source.node]
         at = self._at(view.offset, view.strides, view.shape)
         buffer = self.buffer_of[view.source.node]
         return load(self.scope, self.names, buffer, at, type_.dtype.name)
 
-    def _at(self, offset: object, strides: tuple, shape: tuple) -> Affine:
+    def _at(
+        self, offset: Size, strides: tuple[Size, ...], shape: tuple[Size, ...]
+    ) -> Affine:
         """An access of the epilogue by batch indices, row and column."""
         batch, m = self.split
-        coefficients: dict[str, int] = {f"b{i}": int(s) for i, s in enumerate(strides[:batch])}
+        coefficients: dict[str, Size] = {f"b{i}": s for i, s in enumerate(strides[:batch])}
         for name, part in ((ROW, slice(batch, m)), (COLUMN, slice(m, None))):
             stride = merged_stride(shape[part], strides[part])
             if stride is None:
                 raise LoweringError("dot_general: expected an epilogue that walks rows and columns")
-            coefficients[name] = int(stride)  # type: ignore[arg-type]
-        return affine(int(offset), coefficients)  # type: ignore[call-overload]
+            coefficients[name] = stride
+        return affine(offset, coefficients)
 
 
 def _indices(prefix: str, view: View, axes: tuple[int, ...]) -> tuple[ContractionIndex, ...]:
     return tuple(
-        ContractionIndex(f"{prefix}{i}", int(view.shape[axis]))  # type: ignore[arg-type]
+        ContractionIndex(f"{prefix}{i}", view.shape[axis])
         for i, axis in enumerate(axes)
     )
 
 
 def _operand_at(view: View, groups: dict[str, tuple[int, ...]]) -> Affine:
     coefficients = {
-        f"{prefix}{i}": int(view.strides[axis])  # type: ignore[arg-type]
+        f"{prefix}{i}": view.strides[axis]
         for prefix, axes in groups.items()
         for i, axis in enumerate(axes)
     }
-    return affine(int(view.offset), coefficients)  # type: ignore[arg-type]
+    return affine(view.offset, coefficients)

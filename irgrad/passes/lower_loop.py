@@ -7,8 +7,7 @@ again where that is cheap, read back where it was stored anyway, and else kept i
 
 from __future__ import annotations
 
-import math
-
+from ..ir.dims import Size, product
 from ..ir.graph import Graph, Value
 from ..ir.types import DTYPES, TensorType
 from ..kernel.ir import (
@@ -25,8 +24,17 @@ from ..kernel.ir import (
     Store,
 )
 from ..ops.registry import REGISTRY
-from .loop_sites import LoopSites, kind_of, padded, start_value
-from .lower_scalar import Names, Scope, apply_op, constant, index_value, load
+from .loop_sites import LoopSites, kind_of, padded
+from .lower_scalar import (
+    Names,
+    Scope,
+    apply_op,
+    generated,
+    index_value,
+    load,
+    reach,
+    start_scalar,
+)
 from .views import GENERATORS, VIEW_OPS, View, contiguous_strides
 
 
@@ -56,8 +64,8 @@ class LoopLowering:
     def kernel(self) -> Kernel:
         """The kernel: initial values of what is accumulated, then the loops."""
         for key in self.accumulated:
-            empty = 0 in self.analysis.iteration(key)
-            self.top.statements.append(self._initialised(key, self.result_of[key], empty))
+            points = self.analysis.points(key)
+            self.top.statements.append(self._initialised(key, self.result_of[key], points))
         for stage in range(self.analysis.stages()):
             self.stage = stage
             self._row_members()
@@ -87,33 +95,35 @@ class LoopLowering:
 
     def _buffer(self, name: str, value: Value, access: str) -> Buffer:
         type_ = self.region.type(value)
-        return Buffer(name, type_.dtype.name, math.prod(self.analysis.shape(value)), access)
+        return Buffer(name, type_.dtype.name, product(self.analysis.shape(value)), access)
 
-    def _flops(self) -> int:
-        total = 0
+    def _flops(self) -> Size:
+        total: Size = 0
         for key in self.members:
             if self.region[key].op not in VIEW_OPS | GENERATORS:
-                points = math.prod(self.analysis.iteration(key))
-                total += REGISTRY[self.region[key].op].flops * points
+                points = product(self.analysis.iteration(key))
+                total = total + REGISTRY[self.region[key].op].flops * points
         return total
 
-    def _bytes(self) -> int:
-        values = [Value(k) for k in self.region.inputs] + self.region.outputs
-        return sum(
-            math.prod(self.analysis.shape(v)) * self.region.type(v).dtype.itemsize for v in values
-        )
+    def _bytes(self) -> Size:
+        total: Size = 0
+        for value in [Value(k) for k in self.region.inputs] + self.region.outputs:
+            itemsize = self.region.type(value).dtype.itemsize
+            total = total + product(self.analysis.shape(value)) * itemsize
+        return total
 
     # -- accumulated results ---------------------------------------------------------------------
 
-    def _initialised(self, key: int, buffer: str, empty: bool = False) -> For:
-        """A loop that sets an accumulated result, or its block's, to what it starts from."""
+    def _initialised(self, key: int, buffer: str, points: Size) -> For:
+        """A loop that sets an accumulated result of so many points, or its block's, to what it
+        starts from."""
         type_ = self.region.type(Value(key))
         scope = Scope()
-        start = start_value(kind_of(self.region[key].op), type_.dtype, empty)
-        value = constant(scope, self.names, start, type_.dtype)
+        kind = kind_of(self.region[key].op)
+        value = start_scalar(scope, self.names, kind, type_.dtype, points)
         index = f"z_{buffer}"
         scope.statements.append(Store(buffer, Affine(0, ((index, 1),)), value))
-        return For(index, math.prod(self.analysis.shape(Value(key))), tuple(scope.statements))
+        return For(index, product(self.analysis.shape(Value(key))), tuple(scope.statements))
 
     def _block_body(self, body: tuple[Statement, ...]) -> tuple[Statement, ...]:
         """The loops over one block: its own sums from their start, then added to the results."""
@@ -121,10 +131,10 @@ class LoopLowering:
         last: list[Statement] = []
         for key in self.accumulated:
             type_ = self.region.type(Value(key))
-            size = math.prod(self.analysis.shape(Value(key)))
+            size = product(self.analysis.shape(Value(key)))
             local = f"b_{self.result_of[key]}"
             self.locals[local] = Buffer(local, type_.dtype.name, size, "local")
-            first.append(self._initialised(key, local))
+            first.append(self._initialised(key, local, 1))
             at = Affine(0, (("z", 1),))
             value = self.names.fresh(type_.dtype.name)
             kind = kind_of(self.region[key].op)
@@ -194,7 +204,7 @@ class LoopLowering:
 
     def _check(self, key: int) -> None:
         value = self._operand(self.reads.of(key)[0], self.inner, rows=True)
-        at = self.space.at(0, contiguous_strides(self.analysis.iteration(key)))  # type: ignore[arg-type]
+        at = self.space.at(0, contiguous_strides(self.analysis.iteration(key)))
         self.inner.statements.append(Check(value, 0, at))
 
     def _close_loops(self, results: list[tuple[int, Reduction]]) -> None:
@@ -221,10 +231,9 @@ class LoopLowering:
         name = f"p{key}"
         self.locals[name] = Buffer(name, reduction.dtype, 1, "local")
         dtype = DTYPES[reduction.dtype]
-        start = start_value(reduction.kind, dtype, 0 in self.analysis.iteration(key))
-        self.row.statements.append(
-            Store(name, Affine(), constant(self.row, self.names, start, dtype))
-        )
+        points = self.analysis.points(key)
+        start = start_scalar(self.row, self.names, reduction.kind, dtype, points)
+        self.row.statements.append(Store(name, Affine(), start))
         return Accumulate(reduction.kind, name, Affine(), reduction.name)
 
     def _total(self, key: int, reduction: Reduction) -> str:
@@ -245,8 +254,8 @@ class LoopLowering:
         node = self.region[view.source.node]
         type_ = self.region.type(view.source)
         key = view.source.node
-        if node.op == "constant":
-            return constant(scope, self.names, node.attribute("value"), type_.dtype)
+        if node.op in ("constant", "dim_size"):
+            return generated(scope, self.names, node, type_.dtype)
         if key in self.sites and node.op != "iota":
             site = self.sites[key]
             if site.place == "row" or site.combine == "row":
@@ -258,13 +267,13 @@ class LoopLowering:
         """Load from an input, or compute an iota; outside of the inner loops where it is constant
         in them."""
         strides = padded(view.strides, len(self.analysis.domain))
-        at = self.space.at(int(view.offset), strides, rows=rows)  # type: ignore[arg-type]
+        at = self.space.at(view.offset, strides, rows=rows)
         inner = {axis.index for axis in self.space.inner}
         if not any(index in inner for index, _ in at.terms):
             scope = self.row
         if self.region[view.source.node].op == "iota":
             domain = self.analysis.domain
-            bound = sum(abs(s) * e for s, e in zip(strides, domain)) + abs(at.constant)
+            bound = reach(at.constant, strides, domain)
             return index_value(scope, self.names, at, type_.dtype, bound)
         buffer = self.buffer_of[view.source.node]
         return load(scope, self.names, buffer, at, type_.dtype.name)
@@ -288,10 +297,10 @@ class LoopLowering:
     def _compute(self, key: int, scope: Scope, rows: bool) -> str:
         node = self.region[key]
         operands = [self._operand(view, scope, rows) for view in self.reads.of(key)]
-        if node.op == "constant":
+        if node.op in ("constant", "dim_size"):
             (type_,) = node.types
             assert type_ is not None
-            return constant(scope, self.names, node.attribute("value"), type_.dtype)
+            return generated(scope, self.names, node, type_.dtype)
         if node.op in VIEW_OPS | GENERATORS:
             return operands[0]
         return apply_op(scope, self.names, REGISTRY[node.op], node, operands)

@@ -9,7 +9,7 @@ from ..ir.dims import Size
 from ..ir.graph import Graph, Node, Value
 
 VIEW_OPS = frozenset({"reshape", "transpose", "broadcast", "slice", "flip"})
-GENERATORS = frozenset({"constant", "iota"})
+GENERATORS = frozenset({"constant", "iota", "dim_size"})
 MEMORY_READERS = frozenset({"dot_general"})  # ops that read operands from memory alone
 
 
@@ -18,9 +18,9 @@ class View:
     """Element (i, j, ...) of a value is element offset + i*strides[0] + j*strides[1] + ... of the
     contiguous memory of `source`.
 
-    An iota is a view of an endless arange; a constant has stride 0 everywhere. axes: for each axis
-    the axis of the source that it runs along in full, None where it repeats or has size 1; the
-    whole is None where the view is not such a plain mapping of axes.
+    An iota is a view of an endless arange; a constant or a dim_size has stride 0 everywhere. axes:
+    for each axis the axis of the source that it runs along in full, None where it repeats or has
+    size 1; the whole is None where the view is not such a plain mapping of axes.
     """
 
     source: Value
@@ -46,8 +46,8 @@ def whole(source: Value, shape: tuple[Size, ...]) -> View:
 
 
 def generator_view(value: Value, node: Node) -> View:
-    """The view that a constant or an iota is."""
-    shape = node.attribute("shape")
+    """The view that a constant, an iota or a dim_size is."""
+    shape = () if node.op == "dim_size" else node.attribute("shape")
     strides: list[Size] = [0] * len(shape)
     if node.op == "iota":
         strides[node.attribute("axis")] = 1

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from ..errors import ArgumentError, LimitError
+from ..ir.dims import as_shape
 from ..ir.types import DTYPES, TensorType
 from ..tracing.locations import add_location, user_locations
 from .boundary import describe_value, is_plain
@@ -97,7 +98,7 @@ def make_result_arrays(
         dtype = DTYPES[result.dtype]
         if array is None:
             try:
-                made.append(np.empty(result.shape, dtype.numpy))
+                made.append(np.empty(as_shape(result.shape), dtype.numpy))
             except MemoryError:
                 raise LimitError(
                     f"{label}: expected a result that fits in memory, got "

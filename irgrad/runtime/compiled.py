@@ -12,6 +12,7 @@ import optree
 from ..errors import ArgumentError, InternalError, IrgradError, brief
 from ..interpret import input_names
 from ..ir.compare import diff
+from ..ir.dims import as_number
 from ..ir.graph import Graph, Value
 from ..ir.location import Location
 from ..ir.signature import Signature
@@ -426,8 +427,8 @@ class Compiled:
                 kernel.name,
                 print_kernel(kernel),
                 kernel.origin,
-                kernel.flops,
-                kernel.bytes,
+                as_number(kernel.flops),
+                as_number(kernel.bytes),
                 len(lines[i]),
                 self._parts.executable,
                 tuple(lines[i]),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, runtime_checkable
 import numpy as np
 
 from ..errors import ArgumentError, BackendError, brief
+from ..ir.dims import as_number
 from .bound import make_result_arrays
 from .profile import KernelTime, Profile, Sample, Timing
 
@@ -111,7 +112,7 @@ def profile_call(
         ordinary=_timing([one.ordinary for one in found], 1e-9),
         kernels=tuple(
             _kernel_time(
-                k.name, (k.flops, k.bytes), origin,
+                k.name, (as_number(k.flops), as_number(k.bytes)), origin,
                 [max(0, one.spans[i][1] - one.spans[i][0] - reading) for one in found],
                 1 / ticks, whole.minimum,
             )

@@ -12,6 +12,7 @@ from itertools import accumulate
 from typing import Any
 
 from ..errors import FileError, brief
+from ..ir.dims import as_shape
 from ..ir.graph import Graph, Value
 from ..kernel.program import Result
 
@@ -155,7 +156,7 @@ def _check_fit(code: StoredCode, graph: Graph) -> None:
     _expect(results == outputs, f"results {brief(outputs)}", brief(results))
     written: dict[int, tuple[str, int]] = {}
     for result in code.results:
-        size = result.dtype, math.prod(result.shape)
+        size = result.dtype, math.prod(as_shape(result.shape))
         if result.kind == "output":
             _expect(result.number not in written, "one result a buffer", "two")
             written[result.number] = size

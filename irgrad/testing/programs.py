@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ..ir.dims import as_number
 from ..kernel.ir import Check, Kernel, Statement, nested
 from ..kernel.plan import ALIGNMENT
 from ..kernel.program import Call, Program, Result, Slot
@@ -55,8 +56,8 @@ def join_programs(programs: Sequence[Program]) -> tuple[Program, tuple[Place, ..
             replace(r, number=r.number + (place.output if r.kind == "output" else place.input))
             for r in program.results
         ]
-        inputs += program.inputs
-        outputs += program.outputs
+        inputs += [(dtype, as_number(count)) for dtype, count in program.inputs]
+        outputs += [(dtype, as_number(count)) for dtype, count in program.outputs]
         written |= {place.input + i for i in program.written}
         checks += len(program.checks)
         arena += -(-program.arena_bytes // ALIGNMENT) * ALIGNMENT

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..ir.dims import as_number
 from ..ir.types import DTYPES
 from ..kernel.ir import Accumulate, Contract, Kernel, Load, Store, walk
 from ..kernel.program import Program
@@ -41,7 +42,7 @@ def timeline(program: Program | None, input_names: Sequence[str], scratch: int) 
         for slot, buffer in zip(call.slots, kernel.buffers, strict=True):
             if slot.kind != "arena":
                 continue
-            size = buffer.size * DTYPES[buffer.dtype].itemsize
+            size = as_number(buffer.size) * DTYPES[buffer.dtype].itemsize
             known = newest.get(slot.number)
             if known is None or known.bytes != size or _starts(kernel, buffer.name):
                 kind = "scratch" if buffer.access == "local" else "value"
@@ -96,13 +97,15 @@ def _outside(program: Program, input_names: Sequence[str]) -> tuple[Outside, ...
     for number in sorted(program.written):
         dtype, size = program.inputs[number]
         key = ("input", number)
-        found.append(_row(f"{input_names[number]}", "donated", dtype, size, key, reads, writes))
+        name, count = f"{input_names[number]}", as_number(size)
+        found.append(_row(name, "donated", dtype, count, key, reads, writes))
     for number, (dtype, size) in enumerate(program.outputs):
         leaf = next(
             i for i, r in enumerate(program.results) if (r.kind, r.number) == ("output", number)
         )
         key = ("output", number)
-        found.append(_row(f"result {leaf}", "result", dtype, size, key, reads, writes))
+        count = as_number(size)
+        found.append(_row(f"result {leaf}", "result", dtype, count, key, reads, writes))
     return tuple(found)
 
 

@@ -18,7 +18,7 @@ from irgrad.ops.build import Expr
 from irgrad.ops.contract import dot_general
 from irgrad.passes import loop_sites
 from irgrad.passes.lower import lower
-from irgrad.passes.lower_loop import start_value
+from irgrad.passes.lower_scalar import start_value
 from irgrad.testing.programs import run_program
 
 

@@ -32,6 +32,7 @@ from irgrad.backends.numba_cpu.llvm.vectors import (
     splat,
     value_type,
 )
+from irgrad.ir.dims import as_number
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.ir import (
     Accumulate,
@@ -69,7 +70,7 @@ def _plain_store(contract: Contract) -> Store | None:
 
 
 def _extent(indices: Indices) -> int:
-    return prod(i.extent for i in indices)
+    return prod(as_number(i.extent) for i in indices)
 
 
 def _strides(indices: Indices, step: int) -> list[int]:
@@ -77,7 +78,7 @@ def _strides(indices: Indices, step: int) -> list[int]:
     strides: list[int] = []
     for index in reversed(indices):
         strides.insert(0, step)
-        step *= index.extent
+        step *= as_number(index.extent)
     return strides
 
 
@@ -89,13 +90,14 @@ def _spec(contract: Contract) -> ContractionSpec:
         batch_c = _strides(contract.batch, m * n)
         row, column = n, 1
     else:
-        batch_c = [store.at.coefficient(i.name) for i in contract.batch]
-        row, column = store.at.coefficient(contract.row), store.at.coefficient(contract.column)
+        batch_c = [as_number(store.at.coefficient(i.name)) for i in contract.batch]
+        row = as_number(store.at.coefficient(contract.row))
+        column = as_number(store.at.coefficient(contract.column))
 
     def axes(indices: Indices, c: list[int]) -> tuple[Axis, ...]:
         return tuple(
-            Axis(i.extent, contract.lhs_at.coefficient(i.name),
-                 contract.rhs_at.coefficient(i.name), stride)
+            Axis(as_number(i.extent), as_number(contract.lhs_at.coefficient(i.name)),
+                 as_number(contract.rhs_at.coefficient(i.name)), stride)
             for i, stride in zip(indices, c, strict=True)
         )  # fmt: skip
 

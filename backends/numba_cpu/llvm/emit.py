@@ -17,6 +17,7 @@ from llvmlite import ir
 from irgrad.backends.numba_cpu.llvm.checks import emit_check
 from irgrad.backends.numba_cpu.llvm.scalars import combine, emit_primitive
 from irgrad.backends.numba_cpu.llvm.schedule import substitute
+from irgrad.backends.numba_cpu.llvm.sizes import Sizes, as_value
 from irgrad.backends.numba_cpu.llvm.vectors import (
     I32,
     POINTER,
@@ -32,6 +33,7 @@ from irgrad.backends.numba_cpu.llvm.vectors import (
     splat,
     store_lanes,
 )
+from irgrad.ir.dims import Dim, Size, as_number
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.ir import (
     Accumulate,
@@ -45,6 +47,7 @@ from irgrad.kernel.ir import (
     Reduce,
     Statement,
     Store,
+    literal_of,
     walk,
 )
 
@@ -133,6 +136,7 @@ class KernelEmitter:
     pointers: of each buffer by name. context: pointer to the irg_ctx where the kernel has checks.
     stack: builds in the function's first block, where stack arrays belong. mark: is called with
     each builder of a statement before it is emitted, to set the builder's debug metadata.
+    sizes: the values of named sizes.
     """
 
     def __init__(
@@ -145,6 +149,7 @@ class KernelEmitter:
         emit_loop: LoopEmitter,
         stack: ir.IRBuilder | None = None,
         mark: Mark | None = None,
+        sizes: Sizes | None = None,
     ) -> None:
         self.buffers = buffers
         self.pointers = pointers
@@ -154,6 +159,14 @@ class KernelEmitter:
         self.emit_loop = emit_loop
         self.stack = stack
         self.mark = mark
+        self.sizes = sizes
+
+    def size(self, size: Size) -> ir.Value | int:
+        """The value of a size: an int where it is a number."""
+        if isinstance(size, int):
+            return size
+        assert self.sizes is not None, "a named size"
+        return self.sizes.value(size)
 
     def stack_array(self, element: ir.Type, count: int) -> ir.Value:
         """A stack array that lives as long as the function runs."""
@@ -206,8 +219,10 @@ class KernelEmitter:
         if let.name in scope.shared:
             return
         if let.op == "constant":
-            assert let.value is not None
-            scope.define(let.name, constant(let.dtype, let.value, 1), 1)
+            if isinstance(let.value, Dim):
+                scope.define(let.name, as_value(self.size(let.value)), 1)
+            else:
+                scope.define(let.name, constant(let.dtype, literal_of(let), 1), 1)
             return
         if let.op == "index":
             self._index(scope, let)
@@ -247,13 +262,14 @@ class KernelEmitter:
     def offset(self, builder: ir.IRBuilder, scope: Scope, at: Affine) -> ir.Value | int:
         """The value of an affine expression, the group's index left out."""
         group = scope.group
-        total: ir.Value | int = at.constant
+        total = self.size(at.constant)
         for name, coefficient in at.terms:
             if group is not None and group.index == name:
                 continue
             place = scope.indices[name]
             assert not isinstance(place, int)
-            term = place if coefficient == 1 else builder.mul(place, integer(coefficient))
+            factor = as_value(self.size(coefficient))
+            term = place if coefficient == 1 else builder.mul(place, factor)
             if isinstance(total, int):
                 total = builder.add(term, integer(total)) if total else term
             else:
@@ -277,7 +293,7 @@ class KernelEmitter:
         """(address of lane 0's element, distance from lane to lane)."""
         base = self._base(scope, buffer, at)
         group = scope.group
-        stride = 0 if group is None else at.coefficient(group.index)
+        stride = 0 if group is None else as_number(at.coefficient(group.index))
         if group is None or not stride:
             return base, stride
         if isinstance(group.start, int):
@@ -300,7 +316,7 @@ class KernelEmitter:
     ) -> tuple[ir.Value, int]:
         """The elements of an access, or the one element where all lanes read the same."""
         group = scope.group
-        if group is None or not at.coefficient(group.index):
+        if group is None or not as_number(at.coefficient(group.index)):
             builder = scope.hoist or scope.builder
             return load_lanes(builder, dtype, self._base(scope, buffer, at), 1, None), 1
         builder, lanes, mask = scope.builder, scope.lanes, group.mask
@@ -340,7 +356,7 @@ class KernelEmitter:
         dtype = self.buffers[statement.buffer].dtype
         value = self.vector(scope, statement.value)
         group = scope.group
-        if group is not None and not statement.at.coefficient(group.index):
+        if group is not None and not as_number(statement.at.coefficient(group.index)):
             self._accumulate_lanes(scope, statement, dtype, value)
             return
         at = substitute(statement.at, scope.indices)
@@ -379,7 +395,7 @@ class KernelEmitter:
         at = substitute(check.at, scope.indices)
         group = scope.group
         first = self.offset(builder, scope, at)
-        stride = 0 if group is None else at.coefficient(group.index)
+        stride = 0 if group is None else as_number(at.coefficient(group.index))
         if group is not None and stride:
             start = integer(group.start) if isinstance(group.start, int) else group.start
             moved = builder.mul(start, integer(stride))

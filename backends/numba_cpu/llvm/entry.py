@@ -1,10 +1,11 @@
 """One LLVM module and one C entry for a program.
 
 `int32_t irg_<name>(irg_ctx *ctx, const int64_t *dims, void *const *buffers, void *arena)` runs the
-calls in order. buffers: the inputs, then the outputs. arena: `arena_bytes` bytes, aligned to 64:
-the program's own, then scratch of the kernel that runs. Returns 1 where a check among the guard
-calls has failed, before any later call, else 0. The caller zeroes `ctx->status`; `irg_ctx` is
-described in `checks`.
+calls in order. dims: the numbers behind the program's named sizes. buffers: the inputs, then the
+outputs. arena: `arena_bytes` bytes, aligned to 64: the program's own (of one with named sizes its
+slots, as `slot_offsets` places them), then scratch of the kernel that runs. Returns 1 where a check
+among the guard calls has failed, before any later call, else 0. The caller zeroes `ctx->status`;
+`irg_ctx` is described in `checks`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from irgrad.backends.numba_cpu.llvm.function import (
     kernel_workspace,
     needs_context,
 )
+from irgrad.backends.numba_cpu.llvm.sizes import Sizes
 from irgrad.backends.numba_cpu.llvm.timer import STARTS, emit_lap
 from irgrad.backends.numba_cpu.llvm.vectors import I8, I32, POINTER, integer
 from irgrad.kernel.ir import Kernel
@@ -57,7 +59,9 @@ def program_module(
         key = (tuple((b.name, b.dtype) for b in kernel.buffers), kernel.body)
         if key not in functions:
             unique = replace(kernel, name=f"kernel_{number}_{kernel.name}")
-            functions[key] = kernel_function(module, unique, vector_bytes)
+            functions[key] = kernel_function(
+                module, unique, vector_bytes, dims=program.dims
+            )
         by_kernel.append(functions[key])
         if on_kernel is not None:
             on_kernel(number + 1)
@@ -76,15 +80,20 @@ def _emit_entry(
     signature = ir.FunctionType(I32, [POINTER] * (5 if timed else 4))
     entry = ir.Function(module, signature, f"irg_{name}")
     entry.attributes.add("nounwind")
-    context, _, buffers, arena = entry.args[:4]
+    context, dims, buffers, arena = entry.args[:4]
     builder = ir.IRBuilder(entry.append_basic_block("entry"))
-    addresses = _Addresses(builder, buffers, arena, len(program.inputs))
+    offsets = Sizes(builder, dims, program.dims).slots(program.slots)
+    addresses = _Addresses(builder, buffers, arena, len(program.inputs), offsets)
     scratch = Slot("arena", _aligned(program.arena_bytes))
+    if program.slots:
+        scratch = Slot("slot", len(program.slots))
     for number in range(STARTS if timed else 0):
         emit_lap(builder, entry.args[-1], number)
     for position, call in enumerate(program.calls):
         kernel: Kernel = program.kernels[call.kernel]
         arguments = [addresses.of(slot) for slot in call.slots]
+        if kernel.dims:
+            arguments.append(dims)
         if kernel_workspace(kernel, vector_bytes):
             arguments.append(addresses.of(scratch))
         if needs_context(kernel):
@@ -103,18 +112,26 @@ class _Addresses:
     """Computes addresses of slots."""
 
     def __init__(
-        self, builder: ir.IRBuilder, buffers: ir.Value, arena: ir.Value, inputs: int
+        self,
+        builder: ir.IRBuilder,
+        buffers: ir.Value,
+        arena: ir.Value,
+        inputs: int,
+        offsets: list[ir.Value],
     ) -> None:
         self.builder = builder
         self.buffers = buffers
         self.arena = arena
         self.inputs = inputs
+        self.offsets = offsets
 
     def of(self, slot: Slot) -> ir.Value:
         """The address of a slot."""
         builder = self.builder
         if slot.kind == "arena":
             return builder.gep(self.arena, [integer(slot.number)], source_etype=I8)
+        if slot.kind == "slot":
+            return builder.gep(self.arena, [self.offsets[slot.number]], source_etype=I8)
         position = slot.number + (self.inputs if slot.kind == "output" else 0)
         pointer = builder.gep(self.buffers, [integer(position)], source_etype=POINTER)
         return builder.load(pointer, typ=POINTER, align=8)

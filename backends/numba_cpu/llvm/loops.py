@@ -13,10 +13,12 @@ from irgrad.backends.numba_cpu.llvm.reductions import (
     tree,
 )
 from irgrad.backends.numba_cpu.llvm.schedule import LoopPlan, cost, plan_loop
+from irgrad.backends.numba_cpu.llvm.sizes import as_value, lanes_below
 from irgrad.backends.numba_cpu.llvm.structure import CountedLoop
 from irgrad.backends.numba_cpu.llvm.tiles import emit_tiles, plan_tiles
-from irgrad.backends.numba_cpu.llvm.vectors import first_lanes
-from irgrad.kernel.ir import For, Reduce, Statement
+from irgrad.backends.numba_cpu.llvm.vectors import first_lanes, integer
+from irgrad.ir.dims import as_number
+from irgrad.kernel.ir import For, Reduce, Statement, kernel_dims
 
 STRAIGHT_GROUPS = 4
 STRAIGHT_COST = 48
@@ -28,7 +30,7 @@ def emit_loop(emitter: KernelEmitter, scope: Scope, loop: For | Reduce) -> None:
         return
     if scope.group is not None:
         plan = LoopPlan("unrolled")
-    elif isinstance(loop, For) and (
+    elif isinstance(loop, For) and not kernel_dims((), (loop,)) and (
         tiles := plan_tiles(loop, emitter.dtypes, emitter.vector_bytes)
     ):
         emit_tiles(emitter, scope, tiles)
@@ -50,7 +52,17 @@ def emit_loop(emitter: KernelEmitter, scope: Scope, loop: For | Reduce) -> None:
 
 
 def _counted(emitter: KernelEmitter, scope: Scope, loop: For) -> None:
-    counted = CountedLoop(scope.builder, loop.extent)
+    if isinstance(loop.extent, int):
+        _turns(emitter, scope, loop, loop.extent)
+        return
+    extent = as_value(emitter.size(loop.extent))
+    with scope.builder.if_then(scope.builder.icmp_signed(">", extent, integer(0))):
+        _turns(emitter, scope, loop, extent)
+
+
+def _turns(emitter: KernelEmitter, scope: Scope, loop: For, extent: ir.Value | int) -> None:
+    """A loop of one turn or more."""
+    counted = CountedLoop(scope.builder, extent)
     inner = scope.child()
     inner.indices[loop.index] = counted.index
     emitter.emit(inner, loop.body)
@@ -61,7 +73,7 @@ def _unrolled(emitter: KernelEmitter, scope: Scope, loop: For | Reduce) -> None:
     """A copy of the body for each iteration; each lane of a reduction has one element."""
     results = loop.results if isinstance(loop, Reduce) else ()
     elements: list[list[ir.Value]] = [[] for _ in results]
-    for i in range(loop.extent):
+    for i in range(as_number(loop.extent)):
         inner = scope.child()
         inner.indices[loop.index] = i
         emitter.emit(inner, loop.body)
@@ -76,7 +88,10 @@ def _unrolled(emitter: KernelEmitter, scope: Scope, loop: For | Reduce) -> None:
 
 def _vector_for(emitter: KernelEmitter, scope: Scope, loop: For, lanes: int) -> None:
     """Full groups in a loop, or one by one where they are few, then the rest under a mask."""
-    full, rest = divmod(loop.extent, lanes)
+    if not isinstance(loop.extent, int):
+        _named_vector_for(emitter, scope, loop, lanes)
+        return
+    full, rest = divmod(as_number(loop.extent), lanes)
     builder = scope.builder
     straight = full <= STRAIGHT_GROUPS and full * cost(loop.body) <= STRAIGHT_COST
     if full <= 1 or straight:
@@ -90,6 +105,22 @@ def _vector_for(emitter: KernelEmitter, scope: Scope, loop: For, lanes: int) -> 
         counted.close([])
     if rest:
         _body(emitter, inner, loop.body, tail_group(loop.index, lanes, full * lanes, rest))
+
+
+def _named_vector_for(emitter: KernelEmitter, scope: Scope, loop: For, lanes: int) -> None:
+    """The same where the extent is known when the kernel runs."""
+    builder, extent = scope.builder, as_value(emitter.size(loop.extent))
+    rest = builder.and_(extent, integer(lanes - 1))
+    full = builder.sub(extent, rest)
+    with builder.if_then(builder.icmp_signed(">", full, integer(0))):
+        counted = CountedLoop(builder, full, lanes)
+        inner = _group_scope(scope, counted.hoist)
+        _body(emitter, inner, loop.body, Group(loop.index, lanes, counted.index, None, lanes))
+        counted.close([])
+    with builder.if_then(builder.icmp_signed(">", rest, integer(0))):
+        mask = lanes_below(builder, rest, lanes)
+        inner = _group_scope(scope, builder)
+        _body(emitter, inner, loop.body, Group(loop.index, lanes, full, mask, None))
 
 
 def _group_scope(scope: Scope, hoist: ir.IRBuilder) -> Scope:

@@ -15,6 +15,7 @@ from llvmlite import ir
 from irgrad.backends.numba_cpu.llvm.emit import Group, KernelEmitter, Scope
 from irgrad.backends.numba_cpu.llvm.scalars import combine, neutral
 from irgrad.backends.numba_cpu.llvm.schedule import cost
+from irgrad.backends.numba_cpu.llvm.sizes import as_value, lanes_below
 from irgrad.backends.numba_cpu.llvm.structure import CountedLoop
 from irgrad.backends.numba_cpu.llvm.vectors import (
     I8,
@@ -32,6 +33,7 @@ from irgrad.backends.numba_cpu.llvm.vectors import (
     vector_of,
 )
 from irgrad.errors import LoweringError
+from irgrad.ir.dims import as_number
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.ir import Reduce, Reduction
 from irgrad.kernel.ir import lanes as logical_lanes
@@ -178,13 +180,16 @@ def emit_vector_reduce(
     emitter: KernelEmitter, scope: Scope, loop: Reduce, lanes: int
 ) -> None:
     """A reduction whose iterations are lanes."""
+    if not isinstance(loop.extent, int):
+        _named_reduce(emitter, scope, loop, min(lanes, *(lane_count(r) for r in loop.results)))
+        return
     if loop.extent >= 1 << 31:
         raise LoweringError(
             f"cpu kernel: expected reductions of fewer than 2**31 elements, got {loop.extent}"
         )
     lanes = min(lanes, *(lane_count(r) for r in loop.results))
     groups = max(lane_count(r) for r in loop.results) // lanes
-    full = loop.extent // lanes
+    full = as_number(loop.extent) // lanes
     if min(groups, full) * cost(loop.body) <= REGISTER_COST or full <= 1:
         totals = _in_registers(emitter, scope, loop, lanes, groups)
     else:
@@ -198,12 +203,55 @@ def emit_vector_reduce(
 
 def emit_sequential_reduce(emitter: KernelEmitter, scope: Scope, loop: Reduce) -> None:
     """A reduction whose body must run one iteration after another."""
+    if not isinstance(loop.extent, int):
+        _named_reduce(emitter, scope, loop, 1)
+        return
     totals = _in_memory(emitter, scope, loop, 1)
     collapsed = [
         _collapse(scope.builder, r, parts, 1)
         for r, parts in zip(loop.results, totals, strict=True)
     ]
     define_results(scope, loop.results, collapsed)
+
+
+def _named_reduce(emitter: KernelEmitter, scope: Scope, loop: Reduce, lanes: int) -> None:
+    """A reduction whose extent is known when the kernel runs.
+
+    All logical lanes are in memory; those without an element stay neutral, so that the tree over
+    all of them gives what the tree without them gives.
+    """
+    builder, extent = scope.builder, as_value(emitter.size(loop.extent))
+    arrays = [
+        _allocate(emitter, builder, r, lane_count(r) // lanes, lanes) for r in loop.results
+    ]
+    rest = builder.and_(extent, integer(lanes - 1))
+    full = builder.sub(extent, rest)
+    with builder.if_then(builder.icmp_signed(">", full, integer(0))):
+        inner = scope.child()
+        counted = CountedLoop(builder, full, lanes)
+        if lanes > 1:
+            inner.cache, inner.hoist = {}, counted.hoist
+        else:
+            inner.indices[loop.index] = counted.index
+        _accumulate_memory(emitter, inner, loop, _group(loop, lanes, counted.index, None), arrays)
+        counted.close([])
+    if lanes > 1:
+        with builder.if_then(builder.icmp_signed(">", rest, integer(0))):
+            inner = scope.child()
+            inner.cache, inner.hoist = {}, builder
+            mask = lanes_below(builder, rest, lanes)
+            group = Group(loop.index, lanes, full, mask, None)
+            _accumulate_memory(emitter, inner, loop, group, arrays)
+    parts = [
+        [_load_part(builder, r, array, i * lanes, lanes) for i in range(lane_count(r) // lanes)]
+        for r, array in zip(loop.results, arrays, strict=True)
+    ]
+    totals = [_collapse(builder, r, p, lanes) for r, p in zip(loop.results, parts, strict=True)]
+    empty = builder.icmp_signed("==", extent, integer(0))
+    for i, result in enumerate(loop.results):
+        if result.kind == "sum":  # which is 0, not the neutral -0.0, where there is nothing
+            totals[i] = (builder.select(empty, constant(result.dtype, 0, 1), totals[i][0]),)
+    define_results(scope, loop.results, totals)
 
 
 def _vectors(result: Reduction, extent: int, lanes: int) -> int:
@@ -223,11 +271,11 @@ def _in_registers(
     """Totals by vector; a turn of the loop handles `groups` vectors, the rest is straight."""
     builder = scope.builder
     totals = [
-        [_start(r, lanes, i * lanes) for i in range(_vectors(r, loop.extent, lanes))]
+        [_start(r, lanes, i * lanes) for i in range(_vectors(r, as_number(loop.extent), lanes))]
         for r in loop.results
     ]
     chunk = groups * lanes
-    turns = loop.extent // chunk
+    turns = as_number(loop.extent) // chunk
     inner = scope.child()
     inner.cache, inner.hoist = {}, builder
     if turns > 1:
@@ -241,8 +289,8 @@ def _in_registers(
             _accumulate(emitter, inner, loop, _group(loop, lanes, start, None), totals, i)
         counted.close([x for parts in totals for part in parts for x in part])
     first = turns * chunk if turns > 1 else 0
-    for i, start in enumerate(range(first, loop.extent, lanes)):
-        group = _group(loop, lanes, start, loop.extent - start)
+    for i, start in enumerate(range(first, as_number(loop.extent), lanes)):
+        group = _group(loop, lanes, start, as_number(loop.extent) - start)
         _accumulate(emitter, inner, loop, group, totals, i)
     return totals
 
@@ -270,10 +318,10 @@ def _in_memory(
     """The same with the vectors in memory: one copy of the body, and one for what is left."""
     builder = scope.builder
     arrays = [
-        _allocate(emitter, builder, r, _vectors(r, loop.extent, lanes), lanes)
+        _allocate(emitter, builder, r, _vectors(r, as_number(loop.extent), lanes), lanes)
         for r in loop.results
     ]
-    full, rest = divmod(loop.extent, lanes)
+    full, rest = divmod(as_number(loop.extent), lanes)
     inner = scope.child()
     counted = CountedLoop(builder, full * lanes, lanes)
     if lanes > 1:
@@ -288,7 +336,7 @@ def _in_memory(
         _accumulate_memory(emitter, inner, loop, group, arrays)
     return [
         [_load_part(builder, r, array, i * lanes, lanes)
-         for i in range(_vectors(r, loop.extent, lanes))]
+         for i in range(_vectors(r, as_number(loop.extent), lanes))]
         for r, array in zip(loop.results, arrays, strict=True)
     ]  # fmt: skip
 

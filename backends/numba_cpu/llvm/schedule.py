@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from irgrad.backends.common.formulas.table import FUNCTIONS
+from irgrad.ir.dims import Size
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.ir import (
     Accumulate,
@@ -25,6 +26,7 @@ from irgrad.kernel.ir import (
     walk,
 )
 
+NAMED_EXTENT = 1024  # what a named size is taken to be
 UNROLL_EXTENT = 4
 UNROLL_COST = 48
 MATH_COST = 24
@@ -50,7 +52,7 @@ def cost(body: Iterable[Statement]) -> int:
     total = 0
     for statement in body:
         if isinstance(statement, For | Reduce):
-            total += statement.extent * cost(statement.body)
+            total += likely(statement.extent) * cost(statement.body)
         elif isinstance(statement, Let):
             total += _let_cost(statement)
         else:
@@ -71,15 +73,30 @@ def plan_loop(loop: For | Reduce, dtypes: Mapping[str, str], vector_bytes: int) 
     """The plan of a loop that is not inside a vector loop."""
     inner = [s for s in walk(loop.body) if isinstance(s, For | Reduce | Contract)]
     weight = cost(loop.body)
-    if loop.extent <= 1 or (
-        not inner and loop.extent <= UNROLL_EXTENT and loop.extent * weight <= UNROLL_COST
+    extent = likely(loop.extent)
+    if extent <= 1 or (
+        not inner and extent <= UNROLL_EXTENT and extent * weight <= UNROLL_COST
     ):
         return LoopPlan("unrolled")
     if inner and not _rows_as_lanes(loop, inner, weight):
         return LoopPlan("nest")
-    if not lanes_are_independent(loop):
+    if not lanes_are_independent(loop) or _has_named_stride(loop):
         return LoopPlan("nest" if inner else "sequential")
-    return LoopPlan("vector", choose_lanes(loop.body, dtypes, vector_bytes, loop.extent))
+    return LoopPlan("vector", choose_lanes(loop.body, dtypes, vector_bytes, extent))
+
+
+def likely(extent: Size) -> int:
+    """An extent, or a guess where it is a named size."""
+    return extent if isinstance(extent, int) else NAMED_EXTENT
+
+
+def _has_named_stride(loop: For | Reduce) -> bool:
+    """Whether lanes would lie at a distance that is a named size."""
+    return any(
+        not isinstance(s.at.coefficient(loop.index), int)
+        for s in walk(loop.body)
+        if isinstance(s, Load | Store | Accumulate | Check)
+    )
 
 
 def _rows_as_lanes(
@@ -89,9 +106,9 @@ def _rows_as_lanes(
 
     Its accesses then have a stride, which pays where there is much arithmetic for each of them.
     """
-    if isinstance(loop, Reduce) or loop.extent < 8:
+    if isinstance(loop, Reduce) or likely(loop.extent) < 8 or _has_named_stride(loop):
         return False
-    if any(isinstance(s, Contract) or s.extent > UNROLL_EXTENT for s in inner):
+    if any(isinstance(s, Contract) or likely(s.extent) > UNROLL_EXTENT for s in inner):
         return False
     accesses = _access_count(loop.body)
     return 6 * accesses <= weight <= 400
@@ -101,7 +118,7 @@ def _access_count(body: Iterable[Statement]) -> int:
     total = 0
     for statement in body:
         if isinstance(statement, For | Reduce):
-            total += statement.extent * _access_count(statement.body)
+            total += likely(statement.extent) * _access_count(statement.body)
         elif isinstance(statement, Load | Store | Accumulate):
             total += 1
     return total
@@ -175,7 +192,7 @@ def _work_by_size(body: Iterable[Statement], dtypes: Mapping[str, str]) -> Count
                 work[DTYPES[dtypes[statement.value]].itemsize] += 1
             case For() | Reduce():
                 for size, inner in _work_by_size(statement.body, dtypes).items():
-                    work[size] += inner * statement.extent
+                    work[size] += inner * likely(statement.extent)
     return work
 
 

@@ -26,6 +26,7 @@ from irgrad.backends.numba_cpu.llvm.vectors import (
     store_lanes,
     value_type,
 )
+from irgrad.ir.dims import as_number
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.ir import Affine, For, Let, Load, Statement, Store
 
@@ -63,7 +64,7 @@ def plan_tiles(loop: For, dtypes: Mapping[str, str], vector_bytes: int) -> Tiles
     stores = [s for s in body if isinstance(s, Store)]
     lanes = choose_lanes(body, dtypes, vector_bytes, None)
     along = next((f for f in reversed(chain) if _all_adjacent(stores, f.index)), None)
-    if along is None or lanes < 4 or along.extent < lanes:
+    if along is None or lanes < 4 or as_number(along.extent) < lanes:
         return None
     if not lanes_are_independent(along) or not lanes_are_independent(loop):
         return None
@@ -72,7 +73,7 @@ def plan_tiles(loop: For, dtypes: Mapping[str, str], vector_bytes: int) -> Tiles
     )
     for across in reversed(chain):
         tiled = tuple(s for s in strided if s.at.coefficient(across.index) == 1)
-        if across is not along and tiled and across.extent >= lanes:
+        if across is not along and tiled and as_number(across.extent) >= lanes:
             outer = tuple(f for f in chain if f is not across and f is not along)
             return Tiles(outer, across, along, lanes, body, tiled)
     return None
@@ -84,7 +85,7 @@ def _all_adjacent(stores: list[Store], index: str) -> bool:
 
 def _is_far(at: Affine, index: str, dtype: str) -> bool:
     size = DTYPES[dtype].itemsize
-    return size >= 4 and at.coefficient(index) * size >= FAR_BYTES
+    return size >= 4 and as_number(at.coefficient(index)) * size >= FAR_BYTES
 
 
 def emit_tiles(emitter: KernelEmitter, scope: Scope, tiles: Tiles) -> None:
@@ -95,7 +96,7 @@ def emit_tiles(emitter: KernelEmitter, scope: Scope, tiles: Tiles) -> None:
         counted = CountedLoop(scope.builder, outer.extent)
         inner.indices[outer.index] = counted.index
         loops.append(counted)
-    builder, lanes, rows = scope.builder, tiles.lanes, tiles.across.extent
+    builder, lanes, rows = scope.builder, tiles.lanes, as_number(tiles.across.extent)
     full = rows // lanes * lanes
     height = BLOCK_TILES * lanes
     blocks = CountedLoop(builder, full, height)
@@ -118,7 +119,7 @@ def _emit_block(
     """A block of rows, (first, how many): tile after tile, then the masked columns."""
     builder, lanes, along = scope.builder, tiles.lanes, tiles.along
     first, count = block
-    full, rest = divmod(along.extent, lanes)
+    full, rest = divmod(as_number(along.extent), lanes)
     arrays = [
         emitter.stack_array(value_type(load.dtype, 1), lanes * lanes) for load in tiles.strided
     ]

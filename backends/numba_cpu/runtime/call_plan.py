@@ -11,6 +11,7 @@ import numpy as np
 
 from irgrad.errors import CheckError
 from irgrad.interpret import input_names
+from irgrad.ir.dims import as_shape
 from irgrad.ir.graph import Graph, Value
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.program import CheckSite, LateProgram, Program
@@ -192,7 +193,7 @@ def _outputs(
     for result in program.results:
         if result.kind == "output":
             assert result.number not in found, "two results in one buffer"
-            found[result.number] = result.shape, DTYPES[result.dtype].numpy
+            found[result.number] = as_shape(result.shape), DTYPES[result.dtype].numpy
     for i, (dtype, elements) in enumerate(program.outputs):
         assert found[i][1] == DTYPES[dtype].numpy and math.prod(found[i][0]) == elements
     return tuple(found[i] for i in range(len(program.outputs)))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 
 from irgrad.errors import CheckError
+from irgrad.ir.dims import as_number
 from irgrad.ir.graph import Graph
 from irgrad.kernel.program import LateProgram, Program, Result
 from irgrad.runtime.backend import BoundRun
@@ -95,11 +96,11 @@ class Executable:
         """The code as the disk cache keeps it; text: the optimised graph."""
         program, code = self._program.whole, self._code
         return StoredCode(
-            program.inputs,
-            program.outputs,
+            tuple((dtype, as_number(count)) for dtype, count in program.inputs),
+            tuple((dtype, as_number(count)) for dtype, count in program.outputs),
             program.results,
             code.arena_bytes,
-            program.work,
+            as_number(program.work),
             len(program.kernels),
             code.digest,
             code.symbol,
@@ -118,7 +119,7 @@ class Executable:
 
     def _through_door(self) -> Call:
         door, plan = load_door(self._code.door).call, self._plan
-        work = self._program.work
+        work = as_number(self._program.work)
         table = make_table(
             self._code.address, plan.inputs, len(self._program.outputs), work > SHORT_WORK
         )

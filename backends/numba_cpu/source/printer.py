@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from irgrad.backends.common.formulas.table import FUNCTIONS
 from irgrad.backends.common.neutral import neutral_value
 from irgrad.backends.common.scalar_source import expression, literal, type_name
+from irgrad.ir.dims import as_number
 from irgrad.ir.location import Location
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.evaluate import PANEL_LENGTH
@@ -32,6 +33,7 @@ from irgrad.kernel.ir import (
     Reduction,
     Statement,
     Store,
+    literal_of,
     walk,
 )
 from irgrad.kernel.ir import lanes as logical_lanes
@@ -175,8 +177,7 @@ class _Printer:
     def _let(self, let: Let) -> None:
         self.dtypes[let.name] = let.dtype
         if let.op == "constant":
-            assert let.value is not None
-            self.texts[let.name] = literal(let.value, let.dtype)
+            self.texts[let.name] = literal(literal_of(let), let.dtype)
             return
         if let.origin is not None and let.origin != self.origin:
             self.origin = let.origin
@@ -210,9 +211,9 @@ class _Printer:
                 )
                 self.line(f"{self.names.of(result.name)} = {value}")
             return
-        arrays = [self._lane_arrays(result, loop.extent) for result in loop.results]
+        arrays = [self._lane_arrays(result, as_number(loop.extent)) for result in loop.results]
         for result, (values, *_) in zip(loop.results, arrays, strict=True):
-            if loop.extent > _lane_count(result) and not _is_position(result):
+            if as_number(loop.extent) > _lane_count(result) and not _is_position(result):
                 start = literal(neutral_value(result.kind, result.dtype), result.dtype)
                 self.line(f"{values}[:] = {start}")
         with self.block(f"for {self.names.of(loop.index)} in range({loop.extent}):"):
@@ -239,15 +240,15 @@ class _Printer:
     def _take_in(self, loop: Reduce, result: Reduction, names: tuple[str, ...]) -> None:
         """Combine the value of an iteration into its lane."""
         index, count = self.names.of(loop.index), _lane_count(result)
-        lane = index if loop.extent <= count else f"{index} % {count}"
+        lane = index if as_number(loop.extent) <= count else f"{index} % {count}"
         place, value = f"{names[0]}[{lane}]", self._value(result.value)
         if not _is_position(result):
             combined = self._combined(result.kind, result.dtype, place, value)
-            self.line(f"{place} = {value if loop.extent <= count else combined}")
+            self.line(f"{place} = {value if as_number(loop.extent) <= count else combined}")
             return
         better = "is_larger" if result.kind == "argmax" else "is_smaller"
         wins = f"if {index} < {count} or {better}({value}, {place}):"
-        with self.block("" if loop.extent <= count else wins):
+        with self.block("" if as_number(loop.extent) <= count else wins):
             self.line(f"{place} = {value}")
             self.line(f"{names[1]}[{lane}] = {index}")
 
@@ -258,7 +259,7 @@ class _Printer:
         self.dtypes[contract.result] = contract.dtype
         if any(i.extent == 0 for i in contract.batch + contract.m + contract.n):
             return
-        loops = [(self.names.of(i.name), i.extent) for i in contract.batch]
+        loops = [(self.names.of(i.name), as_number(i.extent)) for i in contract.batch]
         row, column = self.names.of(contract.row), self.names.of(contract.column)
         with self._nest([*loops, (row, _size(contract.m))]):
             self._split(row, contract.m)
@@ -284,7 +285,7 @@ class _Printer:
         step = _size(group)
         for position, index in enumerate(group):
             inside = f"{flat} % {step}" if position else flat
-            step //= max(index.extent, 1)
+            step //= max(as_number(index.extent), 1)
             text = inside if step == 1 else f"{inside} // {step}"
             self.line(f"{self.names.of(index.name)} = {text}")
 
@@ -338,5 +339,5 @@ def _lane_count(result: Reduction) -> int:
 def _size(group: tuple[ContractionIndex, ...]) -> int:
     size = 1
     for index in group:
-        size *= index.extent
+        size *= as_number(index.extent)
     return size

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from irgrad.backends.common.formula_source import function_text
 from irgrad.backends.common.formulas.table import FUNCTIONS
 from irgrad.backends.common.scalar_source import type_name
+from irgrad.ir.dims import as_number
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.ir import Kernel
 from irgrad.kernel.program import Call, Program, Slot
@@ -142,10 +143,10 @@ def _call_lines(
         if slot.kind != "arena":
             arguments.append(f"{slot.kind}_{slot.number}")
             continue
-        key = (slot.number, buffer.dtype, buffer.size)
+        key = (slot.number, buffer.dtype, as_number(buffer.size))
         if key not in views:
             views[key] = f"view_{len(views)}"
-            lines.append(f"    {views[key]} = {_view(slot, buffer.dtype, buffer.size)}")
+            lines.append(f"    {views[key]} = {_view(slot, buffer.dtype, as_number(buffer.size))}")
         arguments.append(views[key])
     if kernel.checks:
         arguments.append(FAILURES)
@@ -170,7 +171,7 @@ def _main_text(kernel: Kernel, source: KernelSource) -> str:
     written: list[str] = []
     for name, buffer in zip(source.parameters, kernel.buffers):
         if buffer.access in ("read", "update"):
-            lines.append(f"    {name} = {_random_array(buffer.dtype, buffer.size)}")
+            lines.append(f"    {name} = {_random_array(buffer.dtype, as_number(buffer.size))}")
         else:
             lines.append(f"    {name} = np.zeros({buffer.size}, {type_name(buffer.dtype)})")
         if buffer.access in ("write", "update"):
