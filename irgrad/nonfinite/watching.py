@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 import optree
@@ -13,14 +14,13 @@ from ..errors import ArgumentError, LimitError, NonFiniteError
 from ..ir.graph import Graph, Value
 from ..ir.location import Location, describe
 from ..kernel.program import Program, Result
-from ..runtime.backend import BoundRun, Executable, find_backend
+from ..runtime.backend import BoundRun, Executable, Saved, Watched, WatchingExecutable, find_backend
 from ..runtime.options import Options
 from ..tracing.locations import add_location, user_locations
 from .kernels import find_kernel
 from .search import Index, Origin, Reading, find_origin, first_nonfinite
 
 Trees = tuple[optree.PyTreeSpec, optree.PyTreeSpec]
-Saved = list[tuple[int, np.ndarray, np.ndarray]]
 SHOWN = 4  # elements of operands in a message
 ROW = 8192  # elements of which BLAS sums squares without waking threads
 
@@ -40,8 +40,9 @@ class Subject:
 class WatchedExecutable:
     """An executable that raises NonFiniteError for results that are NaN or infinite.
 
-    It runs the same code. Donated arrays are copied before a call and restored before the error.
-    See `irgrad.runtime.backend.Executable` for the methods.
+    It runs the same code, which looks at its results itself where it can. Donated arrays are copied
+    before a call and restored before the error. See `irgrad.runtime.backend.Executable` for the
+    methods.
     """
 
     def __init__(self, executable: Executable, subject: Subject) -> None:
@@ -61,8 +62,21 @@ class WatchedExecutable:
         self._quick = [i for i, t in enumerate(types) if t.dtype.name in ("f32", "f64")]
         others = ("f16", "bf16", "c64", "c128")
         self._slow = [i for i, t in enumerate(types) if t.dtype.name in others]
+        watched = Watched(self._call, self._bind)
+        if isinstance(executable, WatchingExecutable):
+            watched = executable.watch(self._raise) or watched
+        self.call, self.bind = watched.call, watched.bind
 
-    def call(self, arguments: tuple[object, ...]) -> Sequence[np.ndarray] | None:
+    def numba_function(self) -> object:
+        """Refused: jitted code would run without being looked at."""
+        raise ArgumentError(
+            f"{self._subject.graph.name}: expected debug_nan=False for calls from jitted code, got "
+            "True, which looks at the results of calls from Python"
+        )
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    def _call(self, arguments: tuple[object, ...]) -> Sequence[np.ndarray] | None:
         """Run and look at the results."""
         saved = self._save(arguments)
         found = self._executable.call(arguments)
@@ -70,7 +84,7 @@ class WatchedExecutable:
             self._require_finite(arguments, found, saved)
         return found
 
-    def bind(self, arguments: tuple[np.ndarray, ...], leaves: Sequence[np.ndarray]) -> BoundRun:
+    def _bind(self, arguments: tuple[np.ndarray, ...], leaves: Sequence[np.ndarray]) -> BoundRun:
         """Fix the arrays. Each run copies donated ones, so it allocates."""
         inner = self._executable.bind(arguments, leaves)
 
@@ -83,21 +97,12 @@ class WatchedExecutable:
 
         return BoundRun(run, inner.fail, (*inner.keep, inner))
 
-    def numba_function(self) -> object:
-        """Refused: jitted code would run without being looked at."""
-        raise ArgumentError(
-            f"{self._subject.graph.name}: expected debug_nan=False for calls from jitted code, got "
-            "True, which looks at the results of calls from Python"
-        )
-
-    # -- looking ---------------------------------------------------------------------------------
-
     def _save(self, arguments: Sequence[object]) -> Saved:
         """Copies of the donated arrays, with their positions."""
         if len(arguments) != self._count:
             return []
         return [
-            (i, array, array.copy())
+            (i, array.copy())
             for i in self._donated
             if isinstance(array := arguments[i], np.ndarray)
         ]
@@ -120,21 +125,29 @@ class WatchedExecutable:
     def _require_finite(
         self, arguments: Sequence[object], leaves: Sequence[np.ndarray], saved: Saved
     ) -> None:
-        """Raise for the first elements that are not finite, once donated arrays are as before."""
-        bad = [
+        """Raise where an element is not finite: sums of squares may overflow."""
+        if self._bad(leaves):
+            self._raise(arguments, leaves, saved)
+
+    def _bad(self, leaves: Sequence[np.ndarray]) -> list[tuple[int, Index]]:
+        """The first element of each result that is not finite."""
+        return [
             (i, at)
             for i in sorted((*self._quick, *self._slow))
             if (at := first_nonfinite(leaves[i])) is not None
         ]
-        if not bad:
-            return
-        leaf, at = bad[0]
-        first = leaves[leaf][at]
-        given = [array for array in arguments if isinstance(array, np.ndarray)]
-        for i, array, copy in saved:
-            np.copyto(array, copy)
+
+    def _raise(
+        self, arguments: Sequence[object], leaves: Sequence[np.ndarray], saved: Saved
+    ) -> NoReturn:
+        """Raise for the first elements that are not finite, once donated arrays are as before."""
+        bad = self._bad(leaves)
+        given = [array for array in arguments[: self._count] if isinstance(array, np.ndarray)]
+        first = leaves[bad[0][0]][bad[0][1]] if bad else None
+        for i, copy in saved:
+            np.copyto(given[i], copy)
             given[i] = copy
-        error = self._explain(given, bad, first)
+        error = self._changed() if first is None else self._explain(given, bad, first)
         add_location(error, user_locations())
         raise error
 
@@ -173,6 +186,13 @@ class WatchedExecutable:
             bad[0][1],
             (),
             node.locations[0] if node.locations else None,
+        )
+
+    def _changed(self) -> NonFiniteError:
+        """The error for results that were finite again before anybody could look for the cause."""
+        return NonFiniteError(
+            f"{self._subject.graph.name}: expected finite results (debug_nan), got one that was not "
+            "finite and then was changed; does another thread write into the same array?"
         )
 
     def _label(self, leaf: int, index: Index) -> str:

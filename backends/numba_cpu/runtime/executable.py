@@ -14,19 +14,21 @@ from irgrad.errors import CheckError
 from irgrad.ir.dims import as_number
 from irgrad.ir.graph import Graph
 from irgrad.kernel.program import LateProgram, Program, Result
-from irgrad.runtime.backend import BoundRun
+from irgrad.runtime.backend import BoundRun, OnNonFinite, Watched
 from irgrad.runtime.stored_code import StoredCode
 
 from .call_plan import Call, Leaves, call_plan
 from .door import FRAME_HEADER, NOT_PLAIN, OK, load_door, make_table
 from .frames import Frame, FramePool
 from .layout import layout_is_known
+from .watch_text import NOT_FINITE
 
 if TYPE_CHECKING:
     from irgrad.runtime.profiling import TimedRun
 
     from .timed import TimedCode
 
+Failed = Callable[[Frame, tuple[object, ...], tuple[np.ndarray, ...]], NoReturn]
 SHORT_WORK = 1 << 14  # flops and bytes of a call that ends before another thread could get going
 
 
@@ -72,10 +74,12 @@ class Executable:
         self._code = code
         self._pool = FramePool(code.arena_bytes, Frame)
         self._plan = call_plan(program, graph)
-        self._entry = ctypes.CFUNCTYPE(ctypes.c_int32, *(ctypes.c_void_p,) * 4)(code.address)
-        native = layout_is_known() if through_door is None else through_door
+        self._entry = _function(code.address)
+        self._native = layout_is_known() if through_door is None else through_door
         self.call = self._plan.with_copied_captures(
-            self._through_door() if native else self._through_python()
+            self._through_door(code.address, self._pool, self._check_failed)
+            if self._native
+            else self._through_python()
         )
 
     def results(self, arguments: Sequence[np.ndarray]) -> tuple[Result, ...]:
@@ -117,23 +121,22 @@ class Executable:
 
     # -- calls -----------------------------------------------------------------------------------
 
-    def _through_door(self) -> Call:
+    def _through_door(self, entry: int, pool: FramePool[Frame], failed: Failed) -> Call:
+        """Calls of an entry; failed: what they give where its status is not 0."""
         door, plan = load_door(self._code.door).call, self._plan
         work = as_number(self._program.work)
-        table = make_table(
-            self._code.address, plan.inputs, len(self._program.outputs), work > SHORT_WORK
-        )
+        table = make_table(entry, plan.inputs, len(self._program.outputs), work > SHORT_WORK)
         address = table.__array_interface__["data"][0]
         types, select = plan.outputs, plan.selection()
-        free, limit, arena_bytes = self._pool.free, self._pool.limit, self.arena_bytes
-        empty, take, give, keep = np.empty, free.pop, free.append, (table, self)
+        free, limit, fresh = pool.free, pool.limit, pool.take
+        empty, take, give, keep = np.empty, free.pop, free.append, (table, failed)
 
         def call(arguments: tuple[object, ...]) -> Leaves | None:
             outputs = tuple([empty(shape, dtype) for shape, dtype in types])
             try:
                 frame = take()
             except IndexError:
-                frame = Frame(arena_bytes)
+                frame = fresh()
             status = door(address, frame.address, arguments, outputs)
             if status == OK:
                 if len(free) < limit:
@@ -142,7 +145,7 @@ class Executable:
             if status == NOT_PLAIN:
                 give(frame)
                 return None
-            raise keep[1].failure(frame)  # such a frame is dropped
+            return keep[1](frame, arguments, outputs)  # such a frame is dropped
 
         return call
 
@@ -166,17 +169,64 @@ class Executable:
 
     def bind(self, arguments: tuple[np.ndarray, ...], leaves: Leaves) -> BoundRun:
         """Fix arguments and results; captures that have to be copied are copied at each run."""
+        return self._bind(arguments, leaves, self._entry, Frame(self.arena_bytes), None)
+
+    def _bind(
+        self,
+        arguments: tuple[np.ndarray, ...],
+        leaves: Leaves,
+        entry: Callable[..., int],
+        frame: Frame,
+        found: Callable[[], NoReturn] | None,
+    ) -> BoundRun:
+        """Calls of an entry on fixed arrays; found: raises for results that are not finite."""
         arrays = self._plan.bound_arrays(arguments, leaves)
-        frame = Frame(self.arena_bytes)
         buffers = _addresses((*arrays.inputs, *arrays.outputs))
         run: Callable[[], int] = partial(
-            self._entry, frame.address, None, buffers, frame.address + FRAME_HEADER
+            entry, frame.address, None, buffers, frame.address + FRAME_HEADER
         )
 
         def fail() -> NoReturn:
+            if found is not None and frame.status == NOT_FINITE:
+                frame.take_failure()
+                arrays.finish()
+                found()
             raise self.failure(frame)
 
         return BoundRun(arrays.around(run), fail, (frame, buffers, arrays, leaves, self))
+
+    def watch(self, found: OnNonFinite) -> Watched | None:
+        """Calls that look at their results by native code; None where calls are made by Python."""
+        from .watch import make_watch  # which ordinary calls do without
+
+        if not self._native:
+            return None
+        plan, select = self._plan, self._plan.selection()
+        watch = make_watch(
+            self._code.address, plan.inputs, self._program.results, self.arena_bytes
+        )
+        if watch is None:
+            return Watched(self.call, self.bind)
+
+        def failed(
+            frame: Frame, arguments: tuple[object, ...], outputs: tuple[np.ndarray, ...]
+        ) -> NoReturn:
+            if frame.status != NOT_FINITE:
+                raise self.failure(frame)
+            leaves = outputs if select is None else select(arguments, outputs)
+            found(arguments, leaves, watch.copies(frame))
+
+        def bind(arguments: tuple[np.ndarray, ...], leaves: Leaves) -> BoundRun:
+            frame = watch.frame()
+            return self._bind(
+                arguments, leaves, entry, frame,
+                lambda: found(arguments, leaves, watch.copies(frame)),
+            )  # fmt: skip
+
+        entry = _function(watch.code.entry)
+        pool = FramePool(watch.arena_bytes, lambda _: watch.frame())
+        call = self._through_door(watch.code.entry, pool, failed)
+        return Watched(plan.with_copied_captures(call), bind)
 
     def timed(self, arguments: tuple[np.ndarray, ...], leaves: Leaves) -> TimedRun:
         """The same in code with timers between the kernels, which is compiled when first asked for.
@@ -194,9 +244,17 @@ class Executable:
 
         return compile_timed(self._program.whole)
 
+    def _check_failed(self, frame: Frame, *_: object) -> NoReturn:
+        raise self.failure(frame)
+
     def failure(self, frame: Frame) -> CheckError:
         """The error of the check that failed in a frame, whose record is cleared."""
         return self._plan.failure(*frame.take_failure())
+
+
+def _function(entry: int) -> Callable[..., int]:
+    """An entry as a function that takes four addresses."""
+    return ctypes.CFUNCTYPE(ctypes.c_int32, *(ctypes.c_void_p,) * 4)(entry)
 
 
 def _addresses(arrays: Sequence[np.ndarray]) -> ctypes.Array[ctypes.c_void_p]:
