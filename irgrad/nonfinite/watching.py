@@ -191,8 +191,8 @@ class WatchedExecutable:
     def _changed(self) -> NonFiniteError:
         """The error for results that were finite again before anybody could look for the cause."""
         return NonFiniteError(
-            f"{self._subject.graph.name}: expected finite results (debug_nan), got one that was not "
-            "finite and then was changed; does another thread write into the same array?"
+            f"{self._subject.graph.name}: expected finite results (debug_nan), got an element that "
+            "was not finite and then changed; does another thread write into the same array?"
         )
 
     def _label(self, leaf: int, index: Index) -> str:
