@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NoReturn
 
 import numpy as np
@@ -46,7 +47,6 @@ class WatchedExecutable:
     """
 
     def __init__(self, executable: Executable, subject: Subject) -> None:
-        graph = subject.graph
         self.arena_bytes = executable.arena_bytes
         self.origin = executable.origin
         self.seconds = executable.seconds
@@ -55,16 +55,11 @@ class WatchedExecutable:
         self.source = executable.source
         self._executable = executable
         self._subject = subject
-        self._count = len(graph.inputs) - len(graph.captures)
-        self._donated = sorted(graph.signature.donated)
-        types = [graph.type(value) for value in graph.outputs]
-        # BLAS reads an array of these two dtypes once; where squares overflow, elements are read.
-        self._quick = [i for i, t in enumerate(types) if t.dtype.name in ("f32", "f64")]
-        others = ("f16", "bf16", "c64", "c128")
-        self._slow = [i for i, t in enumerate(types) if t.dtype.name in others]
-        watched = Watched(self._call, self._bind)
-        if isinstance(executable, WatchingExecutable):
-            watched = executable.watch(self._raise) or watched
+        self._watcher = watcher = Watcher(subject)
+        native = executable if isinstance(executable, WatchingExecutable) else None
+        watched = native.watch(watcher.fail) if native is not None else None
+        if watched is None:
+            watched = Watched(partial(watcher.call, executable), partial(watcher.bind, executable))
         self.call, self.bind = watched.call, watched.bind
 
     def numba_function(self) -> object:
@@ -74,19 +69,39 @@ class WatchedExecutable:
             "True, which looks at the results of calls from Python"
         )
 
-    # -- looking ---------------------------------------------------------------------------------
 
-    def _call(self, arguments: tuple[object, ...]) -> Sequence[np.ndarray] | None:
+class Watcher:
+    """Looks at results, and finds out what made those that are not finite."""
+
+    def __init__(self, subject: Subject) -> None:
+        graph = subject.graph
+        self._subject = subject
+        self._count = len(graph.inputs) - len(graph.captures)
+        self._donated = sorted(graph.signature.donated)
+        types = [graph.type(value) for value in graph.outputs]
+        # BLAS reads an array of these two dtypes once; where squares overflow, elements are read.
+        self._quick = [i for i, t in enumerate(types) if t.dtype.name in ("f32", "f64")]
+        others = ("f16", "bf16", "c64", "c128")
+        self._slow = [i for i, t in enumerate(types) if t.dtype.name in others]
+
+    def call(
+        self, executable: Executable, arguments: tuple[object, ...]
+    ) -> Sequence[np.ndarray] | None:
         """Run and look at the results."""
         saved = self._save(arguments)
-        found = self._executable.call(arguments)
+        found = executable.call(arguments)
         if found is not None and self._suspicious(found):
             self._require_finite(arguments, found, saved)
         return found
 
-    def _bind(self, arguments: tuple[np.ndarray, ...], leaves: Sequence[np.ndarray]) -> BoundRun:
+    def bind(
+        self,
+        executable: Executable,
+        arguments: tuple[np.ndarray, ...],
+        leaves: Sequence[np.ndarray],
+    ) -> BoundRun:
         """Fix the arrays. Each run copies donated ones, so it allocates."""
-        inner = self._executable.bind(arguments, leaves)
+        inner = executable.bind(arguments, leaves)
 
         def run() -> int:
             saved = self._save(arguments)
@@ -96,6 +111,22 @@ class WatchedExecutable:
             return status
 
         return BoundRun(run, inner.fail, (*inner.keep, inner))
+
+    def fail(
+        self, arguments: Sequence[object], leaves: Sequence[np.ndarray], saved: Saved
+    ) -> NoReturn:
+        """Raise for the first elements that are not finite, once donated arrays are as before."""
+        bad = self._bad(leaves)
+        given = [array for array in arguments[: self._count] if isinstance(array, np.ndarray)]
+        first = leaves[bad[0][0]][bad[0][1]] if bad else None
+        for i, copy in saved:
+            np.copyto(given[i], copy)
+            given[i] = copy
+        error = self._changed() if first is None else self._explain(given, bad, first)
+        add_location(error, user_locations())
+        raise error
+
+    # -- looking ---------------------------------------------------------------------------------
 
     def _save(self, arguments: Sequence[object]) -> Saved:
         """Copies of the donated arrays, with their positions."""
@@ -127,7 +158,7 @@ class WatchedExecutable:
     ) -> None:
         """Raise where an element is not finite: sums of squares may overflow."""
         if self._bad(leaves):
-            self._raise(arguments, leaves, saved)
+            self.fail(arguments, leaves, saved)
 
     def _bad(self, leaves: Sequence[np.ndarray]) -> list[tuple[int, Index]]:
         """The first element of each result that is not finite."""
@@ -136,20 +167,6 @@ class WatchedExecutable:
             for i in sorted((*self._quick, *self._slow))
             if (at := first_nonfinite(leaves[i])) is not None
         ]
-
-    def _raise(
-        self, arguments: Sequence[object], leaves: Sequence[np.ndarray], saved: Saved
-    ) -> NoReturn:
-        """Raise for the first elements that are not finite, once donated arrays are as before."""
-        bad = self._bad(leaves)
-        given = [array for array in arguments[: self._count] if isinstance(array, np.ndarray)]
-        first = leaves[bad[0][0]][bad[0][1]] if bad else None
-        for i, copy in saved:
-            np.copyto(given[i], copy)
-            given[i] = copy
-        error = self._changed() if first is None else self._explain(given, bad, first)
-        add_location(error, user_locations())
-        raise error
 
     # -- explaining ------------------------------------------------------------------------------
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -228,13 +230,28 @@ def test_calls_that_python_makes() -> None:
     assert (bad[0] == 1).all()
 
 
+def test_executables_go_with_their_last_user() -> None:
+    watched = compiled(True)._parts.executable
+    inner = watched._executable
+    gc.disable()  # so that reference cycles would stay
+    try:
+        plain = Executable(inner._program, compiled(True).graph, inner._code)
+        again = WatchedExecutable(plain, watched._subject)
+        assert again.call(tuple(tree_leaves(arguments()))) is not None
+        left = weakref.ref(plain), weakref.ref(again)
+        del plain, again
+        assert [one() for one in left] == [None, None]
+    finally:
+        gc.enable()
+
+
 def test_results_that_change_before_the_search() -> None:
     watched = compiled(True)._parts.executable
     args = arguments()
     found = watched._executable.call(tuple(tree_leaves(arguments())))
     assert found is not None
     with pytest.raises(NonFiniteError, match="many: expected finite results .* and then changed"):
-        watched._raise(tuple(tree_leaves(args)), found, [(0, np.zeros((3, 7), np.float32))])
+        watched._watcher.fail(tuple(tree_leaves(args)), found, [(0, np.zeros((3, 7), np.float32))])
     assert (args[0]["a"] == 0).all()
 
 

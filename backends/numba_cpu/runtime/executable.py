@@ -17,7 +17,7 @@ from irgrad.kernel.program import LateProgram, Program, Result
 from irgrad.runtime.backend import BoundRun, OnNonFinite, Watched
 from irgrad.runtime.stored_code import StoredCode
 
-from .call_plan import Call, Leaves, call_plan
+from .call_plan import Call, CallPlan, Leaves, call_plan
 from .door import FRAME_HEADER, NOT_PLAIN, OK, load_door, make_table
 from .frames import Frame, FramePool
 from .layout import layout_is_known
@@ -77,7 +77,7 @@ class Executable:
         self._entry = _function(code.address)
         self._native = layout_is_known() if through_door is None else through_door
         self.call = self._plan.with_copied_captures(
-            self._through_door(code.address, self._pool, self._check_failed)
+            self._through_door(code.address, self._pool, partial(_check_failed, self._plan))
             if self._native
             else self._through_python()
         )
@@ -129,7 +129,8 @@ class Executable:
         address = table.__array_interface__["data"][0]
         types, select = plan.outputs, plan.selection()
         free, limit, fresh = pool.free, pool.limit, pool.take
-        empty, take, give, keep = np.empty, free.pop, free.append, (table, failed)
+        # It keeps the code, not this executable: so both go with their last user, uncollected.
+        empty, take, give, keep = np.empty, free.pop, free.append, (failed, table, self._code)
 
         def call(arguments: tuple[object, ...]) -> Leaves | None:
             outputs = tuple([empty(shape, dtype) for shape, dtype in types])
@@ -145,7 +146,7 @@ class Executable:
             if status == NOT_PLAIN:
                 give(frame)
                 return None
-            return keep[1](frame, arguments, outputs)  # such a frame is dropped
+            return keep[0](frame, arguments, outputs)  # such a frame is dropped
 
         return call
 
@@ -244,12 +245,13 @@ class Executable:
 
         return compile_timed(self._program.whole)
 
-    def _check_failed(self, frame: Frame, *_: object) -> NoReturn:
-        raise self.failure(frame)
-
     def failure(self, frame: Frame) -> CheckError:
         """The error of the check that failed in a frame, whose record is cleared."""
         return self._plan.failure(*frame.take_failure())
+
+
+def _check_failed(plan: CallPlan, frame: Frame, *_: object) -> NoReturn:
+    raise plan.failure(*frame.take_failure())
 
 
 def _function(entry: int) -> Callable[..., int]:
