@@ -4,10 +4,10 @@ The watched entry has the signature of an ordinary one and takes its place, behi
 bound calls; ordinary calls have none of it. It copies the donated arrays behind the arena, calls
 the entry that a table names, and reads the results, whose memory the entry has just written.
 
-A table is `HEADER` words of 64 bits: the entry, how many arrays to copy, how many to read; then
-`RECORD` words for each of these arrays: 8 * its position among the buffers, its bytes, and where
-its copy begins in the arena or the address of the function that reads it. The address of the table
-is in the header of a frame.
+A table is `HEADER` words of 64 bits: the entry, how many arrays to copy, how many to read, and C's
+`memmove`; then `RECORD` words for each of these arrays: 8 * its position among the buffers, its
+bytes, and where its copy begins in the arena or the address of the function that reads it. The
+address of the table is in the header of a frame.
 """
 
 from __future__ import annotations
@@ -102,7 +102,9 @@ def make_watch(
             copied.append(Copied(i, one.shape, one.dtype, end))
             end += _aligned(_bytes(one.shape, one.dtype))
     copies = [(8 * one.position, _bytes(one.shape, one.dtype), one.start) for one in copied]
-    words = [entry, len(copies), len(read), *(word for one in (*copies, *read) for word in one)]
+    memmove = ctypes.cast(ctypes.memmove, ctypes.c_void_p).value or 0
+    header = entry, len(copies), len(read), memmove
+    words = [*header, *(word for one in (*copies, *read) for word in one)]
     return Watch(code, np.array(words, np.int64), tuple(copied), end)
 
 

@@ -7,7 +7,7 @@ from .frames import WATCH_AT
 ENTRY = "irg_watched"
 READER = "irg_nonfinite_{}"
 NOT_FINITE = 2  # the status of an irg_ctx, beside those of checks
-HEADER = 3  # words of a table
+HEADER = 4  # words of a table
 RECORD = 3  # and of each array
 # The bits of a float, and the lowest one of its exponent: added to a number without its sign it
 # gives the sign bit where all bits of the exponent are set, as they are in NaN and infinity alone.
@@ -19,7 +19,6 @@ def watch_text() -> str:
     """The entry, and a function for each float dtype that tells whether an array is not finite."""
     entry = _ENTRY.format(
         watch=WATCH_AT, header=8 * HEADER, record=8 * RECORD, not_finite=NOT_FINITE, entry=ENTRY,
-        wide=WIDE,
     )  # fmt: skip
     return entry + "".join(_reader(name, *parts) for name, parts in FLOATS.items())
 
@@ -55,41 +54,13 @@ define ptr @pointer(ptr %base, i64 %offset) alwaysinline {{
   ret ptr %value
 }}
 
-define internal void @copy(ptr noalias %from, ptr noalias %to, i64 %bytes) {{
-entry:
-  br label %wide
-wide:
-  %i = phi i64 [ 0, %entry ], [ %i_next, %wide_body ]
-  %i_next = add i64 %i, {wide}
-  %fits = icmp ule i64 %i_next, %bytes
-  br i1 %fits, label %wide_body, label %rest
-wide_body:
-  %from_wide = getelementptr i8, ptr %from, i64 %i
-  %to_wide = getelementptr i8, ptr %to, i64 %i
-  %x_wide = load <{wide} x i8>, ptr %from_wide, align 1
-  store <{wide} x i8> %x_wide, ptr %to_wide, align {wide}
-  br label %wide
-rest:
-  %j = phi i64 [ %i, %wide ], [ %j_next, %rest_body ]
-  %more = icmp ult i64 %j, %bytes
-  br i1 %more, label %rest_body, label %done
-rest_body:
-  %from_one = getelementptr i8, ptr %from, i64 %j
-  %to_one = getelementptr i8, ptr %to, i64 %j
-  %x_one = load i8, ptr %from_one
-  store i8 %x_one, ptr %to_one
-  %j_next = add i64 %j, 1
-  br label %rest
-done:
-  ret void
-}}
-
 define i32 @{entry}(ptr %context, ptr %dims, ptr %buffers, ptr %arena) {{
 entry:
   %table = call ptr @pointer(ptr %context, i64 {watch})
   %code = call ptr @pointer(ptr %table, i64 0)
   %copies = call i64 @word(ptr %table, i64 8)
   %arrays = call i64 @word(ptr %table, i64 16)
+  %memmove = call ptr @pointer(ptr %table, i64 24)
   %copy_records = getelementptr i8, ptr %table, i64 {header}
   br label %copy
 copy:
@@ -104,7 +75,7 @@ copy_body:
   %c_start = call i64 @word(ptr %c_record, i64 16)
   %from = call ptr @pointer(ptr %buffers, i64 %c_buffer)
   %to = getelementptr i8, ptr %arena, i64 %c_start
-  call void @copy(ptr %from, ptr %to, i64 %c_bytes)
+  %same = call ptr %memmove(ptr %to, ptr %from, i64 %c_bytes)
   %c_next = add i64 %c, 1
   br label %copy
 run:

@@ -20,6 +20,7 @@ from .rounds import Clock, compare_rounds, interleave, time_batch
 
 LARGE, CACHED, SMALL = 1 << 22, 1 << 12, 3  # elements
 ROWS = 1024
+PARAMETERS = 1 << 17
 KINDS = ("jit", "bind")
 
 
@@ -62,6 +63,7 @@ def all_nan_works() -> dict[str, NanWork]:
         "tanh": NanWork(np.tanh, lambda: _normal((ROWS, ROWS)), 20),
         "softmax": NanWork(softmax, lambda: _normal((ROWS, ROWS)), 20),
         "digits": NanWork(digits_step.step_of(2e-3), digits_step.arguments, 100, (0, 1)),
+        "update": NanWork(_update, lambda: _normal(*[(PARAMETERS,)] * 4), 50, (0, 1, 2)),
         "small": NanWork(np.add, lambda: _normal((SMALL,), (SMALL,)), 2000),
     }
 
@@ -72,6 +74,7 @@ WHAT = {
     "tanh": f"tanh of {ROWS}x{ROWS} f32",
     "softmax": f"softmax of {ROWS}x{ROWS} f32",
     "digits": "training step of a small network, which overwrites parameters and state",
+    "update": f"Adam on {PARAMETERS} f32 alone, which overwrites parameters and state",
     "small": f"sum of two arrays of {SMALL} f32",
 }
 
@@ -117,6 +120,13 @@ def _on(call: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[[], An
 
 def _batches(call: Callable[[], Any], calls: int, clock: Clock) -> Callable[[], float]:
     return lambda: time_batch(call, calls, clock)
+
+
+def _update(p: Any, mean: Any, square: Any, gradient: Any) -> tuple[Any, Any, Any]:
+    """A step of Adam, nothing but memory being read and written."""
+    mean = 0.9 * mean + 0.1 * gradient
+    square = 0.99 * square + 0.01 * gradient * gradient
+    return p - 1e-3 * mean / (np.sqrt(np.abs(square)) + 1e-8), mean, square
 
 
 def _normal(*shapes: tuple[int, ...]) -> tuple[np.ndarray, ...]:
