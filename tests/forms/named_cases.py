@@ -31,7 +31,8 @@ def pairs(*sizes: tuple[int, int]) -> list[Dims]:
 
 
 SMALL = pairs((0, 0), (0, 2), (3, 0), (1, 1), (2, 3), (7, 2), (1, 31))
-LARGE = pairs((31, 7), (64, 3), (3, 64), (257, 2), (2, 257), (600, 1))
+MEDIUM = pairs((31, 7), (5, 33), (65, 1))
+LARGE = pairs((31, 7), (64, 3), (3, 64), (257, 2), (2, 257), (600, 1))  # too many for 3 axes
 
 
 def named_case(name: str, graph: Graph, seed: int = 0) -> NamedCase:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from both_forms import Case, NamedCase, differences, named_differences
-from named_cases import LARGE, SMALL, random_cases
+from named_cases import MEDIUM, SMALL, random_cases
 from op_cases import gradient_cases, op_cases, op_names
 
 from irgrad.ir.graph import Graph
@@ -63,7 +63,7 @@ def compare(cases: Sequence[Case] | Sequence[NamedCase]) -> list[str]:
     """What differs between the forms."""
     named = [one for one in cases if isinstance(one, NamedCase)]
     if named:
-        return named_differences(named, [*SMALL, *LARGE], SMALL)
+        return named_differences(named, [*SMALL, *MEDIUM], SMALL)
     plain = [one for one in cases if isinstance(one, Case)]
     return differences(plain) if plain else []
 
