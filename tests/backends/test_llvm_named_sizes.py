@@ -20,7 +20,7 @@ from irgrad.kernel.instantiate import instantiate
 from irgrad.kernel.ir import Affine, Buffer, Kernel, Load, Store
 from irgrad.kernel.program import Call, Program, Slot
 from irgrad.kernel.run import collect_results
-from irgrad.passes.lower import lower_symbolic
+from irgrad.passes.lower import lower
 from irgrad.passes.pipeline import pipeline
 from irgrad.testing.bounds import condition_bound, within
 from irgrad.tracing.trace import trace
@@ -83,7 +83,7 @@ def program_of(graph: Graph) -> Program:
     work = graph.copy()
     for step in pipeline():
         step.apply(work)
-    return lower_symbolic(work)
+    return lower(work)
 
 
 def check(graph: Graph, sizes: Sequence[Mapping[str, int]]) -> None:

@@ -12,10 +12,11 @@ import numpy as np
 from irgrad.errors import CheckError
 from irgrad.ir.graph import Graph
 from irgrad.kernel.program import Program, Result
+from irgrad.kernel.slots import Workspace
 from irgrad.runtime.backend import BoundRun
 from irgrad.runtime.profiling import TimedRun
 
-from ..runtime.call_plan import Call, Leaves, call_plan
+from ..runtime.call_plan import Call, Leaves, call_plan, with_copied_captures
 from ..runtime.frames import ArrayFrame, FramePool
 from ..runtime.kernel_texts import kernel_text
 from .load import SourceCode
@@ -28,14 +29,14 @@ class SourceExecutable:
         self, program: Program, graph: Graph, code: SourceCode, *, fresh: bool = True
     ) -> None:
         """fresh: whether the code was compiled for this very program."""
-        self.arena_bytes = code.arena_bytes
+        self.workspace = Workspace(program.slots, code.arena_bytes)
         self.origin = "compiled" if fresh else "memory"
         self.seconds = dict(code.seconds) if fresh else {}
         self._program = program
         self._code = code
         self._pool = FramePool(code.arena_bytes, ArrayFrame)
         self._plan = call_plan(program, graph)
-        self.call = self._plan.with_copied_captures(self._make_call())
+        self.call = with_copied_captures(graph, self._make_call())
 
     def results(self, arguments: Sequence[np.ndarray]) -> tuple[Result, ...]:
         """Where each result comes from; the same for all arguments, as shapes are fixed."""
@@ -90,7 +91,7 @@ class SourceExecutable:
     def bind(self, arguments: tuple[np.ndarray, ...], leaves: Leaves) -> BoundRun:
         """Fix arguments and results; captures that have to be copied are copied at each run."""
         arrays = self._plan.bound_arrays(arguments, leaves)
-        frame = ArrayFrame(self.arena_bytes)
+        frame = ArrayFrame(self.workspace.fixed_bytes)
 
         def run() -> int:
             return self._run(arrays.inputs, arrays.outputs, frame, self._code.run)
@@ -105,7 +106,7 @@ class SourceExecutable:
         from .timed import timed_entry  # which calls do without
 
         arrays = self._plan.bound_arrays(arguments, leaves)
-        frame = ArrayFrame(self.arena_bytes)
+        frame = ArrayFrame(self.workspace.fixed_bytes)
         laps: list[int] = []
         entry = timed_entry(self._program, self._code, laps)
 
