@@ -17,7 +17,7 @@ from irgrad.ir.spec import parse_type
 from irgrad.ir.types import DType
 from irgrad.kernel.ir import Contract, For, Kernel, Reduce, walk
 from irgrad.kernel.program import Program
-from irgrad.passes.lower import lower_symbolic
+from irgrad.passes.lower import lower
 from irgrad.passes.pipeline import pipeline
 from irgrad.testing.random_graphs import random_graph
 from irgrad.tracing.trace import trace
@@ -46,7 +46,7 @@ def named_case(name: str, graph: Graph, seed: int = 0) -> NamedCase:
         rng = np.random.default_rng(seed)
         return [_drawn(rng, t.dtype, [evaluate(x, dims) for x in t.shape]) for t in types]
 
-    return NamedCase(name, lower_symbolic(work), arguments)
+    return NamedCase(name, lower(work), arguments)
 
 
 def _drawn(rng: np.random.Generator, dtype: DType, shape: Sequence[int]) -> np.ndarray:
