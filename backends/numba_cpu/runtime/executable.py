@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from irgrad.errors import ArgumentError, CheckError
+from irgrad.errors import CheckError
 from irgrad.ir.dims import evaluate
 from irgrad.ir.graph import Graph
 from irgrad.kernel.program import LateProgram, Program, Result
@@ -20,13 +20,14 @@ from irgrad.runtime.stored_code import StoredCode
 
 from .call_plan import Call, CallPlan, Leaves, call_plan, with_copied_captures
 from .door import FRAME_HEADER, NOT_PLAIN, OK, load_door, make_table
-from .frames import Frame, FramePool
+from .frames import Frame, FramePool, FramePools
 from .instances import Instances
 from .layout import layout_is_known
 
 if TYPE_CHECKING:
     from irgrad.runtime.profiling import TimedRun
 
+    from .jitted_plan import JittedPlan
     from .timed import TimedCode
 
 SHORT_WORK = 1 << 14  # flops and bytes of a call that ends before another thread could get going
@@ -72,14 +73,13 @@ class Executable:
         self.seconds = dict(code.seconds) if fresh else {}
         self.workspace = workspace = Workspace(program.slots, code.arena_bytes)
         self._program = program
+        self._graph = graph
         self._code = code
         native = layout_is_known() if through_door is None else through_door
-        pools: dict[int, FramePool[Frame]] = {}
+        pools = FramePools(Frame)
 
         def make(dims: Mapping[str, int]) -> Instance:
-            size = workspace.bytes(dims)
-            room = 1 << (size - 1).bit_length() if dims and size else size
-            pool = pools.setdefault(room, FramePool(room, Frame))  # shared by similar sizes
+            pool = pools.of(workspace.bytes(dims), exact=not dims)
             plan = call_plan(program, graph, dims)
             work = evaluate(program.work, dims)
             return Instance(plan, code, pool, tuple(dims.values()), work, native)
@@ -120,15 +120,16 @@ class Executable:
         )
 
     def numba_function(self) -> object:
-        """The function that jitted code calls; ArgumentError for a program with named sizes."""
+        """The function that jitted code calls."""
         from .numba_door import numba_function
 
-        if self._instances.names:
-            raise ArgumentError(
-                "numba_function: expected sizes that are numbers in jitted code, got the names "
-                f"{', '.join(self._instances.names)}"
-            )
-        return numba_function(self._of(()).plan, self._code, self.call)
+        return numba_function(self._jitted_plan, self._code, self.call)
+
+    @cached_property
+    def _jitted_plan(self) -> JittedPlan:
+        from .jitted_plan import jitted_plan  # which calls do without
+
+        return jitted_plan(self._program, self._graph)
 
     # -- calls -----------------------------------------------------------------------------------
 
