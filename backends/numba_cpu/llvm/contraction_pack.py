@@ -35,6 +35,7 @@ from irgrad.backends.numba_cpu.llvm.contraction_plan import (
     table_maps,
 )
 from irgrad.backends.numba_cpu.llvm.contraction_transpose import transpose_block
+from irgrad.ir.dims import Dim, as_number
 
 PACK_ARGUMENTS = [INTEGERS, BYTES, BYTES, *[I64] * 5]
 ADD_ARGUMENTS = [BYTES, I64, BYTES, I64, I64, I64]
@@ -66,7 +67,7 @@ def fill_table(builder: ir.IRBuilder, table: ir.Value, index_map: IndexMap, item
         if level == len(index_map.axes):
             builder.store(offset, builder.gep(table, [index]))
             return
-        extent, stride = index_map.axes[level]
+        extent, stride = map(as_number, index_map.axes[level])
         with counted_loop(builder, extent) as turn:
             nest(
                 level + 1,
@@ -79,7 +80,7 @@ def fill_table(builder: ir.IRBuilder, table: ir.Value, index_map: IndexMap, item
 
 @dataclass(frozen=True, slots=True)
 class _Packing:
-    """Static shape and live values of one packing function."""
+    """Static shape and live values of one packing function; a tile has `valid` columns."""
 
     builder: ir.IRBuilder
     dtype: str
@@ -95,6 +96,7 @@ class _Packing:
     k_count: ir.Value
     k_offsets: ir.Value
     offsets: ir.Value
+    valid: ir.Value
 
     @property
     def item(self) -> int:
@@ -126,14 +128,20 @@ def pack_function(
     Tile t = 0, columns, .. < total holds the indices from first + min(t, last) on as a dense
     (k, index) matrix; tiles follow one another at the layout's place. The layout "rows" makes one
     (index, k) matrix instead, with rows at a fixed distance. `maps` names the k and the index map.
+    Of a named number of columns there may be fewer than a tile has.
     """
     item = ITEM_BYTES[plan.dtype]
     side = min(plan.lanes, 8, 1 << (columns.bit_length() - 1))
     tables = dict(table_maps(plan))
     tabled = [name in tables for name in maps]
+    thin = maps[1] == "b_n" and isinstance(plan.n, Dim) and layout != "copy"
 
     def emit(builder: ir.IRBuilder, values: list[ir.Value]) -> None:
         fields, workspace, source, first, total, last, k, k_count = values
+        valid: ir.Value = integer(columns)
+        if thin:
+            valid = minimum(builder, total, valid)
+            last = builder.select(builder.icmp_signed("<", last, integer(0)), integer(0), last)
         k_map, index_map, place = (
             builder.load(advance(builder, fields, LAYOUT.index(name)))
             for name in ("k_map", "index_map", "place")
@@ -154,13 +162,14 @@ def pack_function(
             k_count,
             as_offsets(builder, workspace, k_map, tabled[0]),
             integer(item) if layout == "copy" else offsets,
+            valid,
         )
         emitters = {"copy": _copy, "transpose": _transpose, "elements": _elements, "rows": _rows}
         emitters[layout](packing)
 
     kinds = "".join("t" if flag else "s" for flag in tabled)
     shape = plan.lanes if layout == "rows" else f"{plan.lanes}_{columns}"
-    name = f"pack_{layout}_{plan.dtype}x{shape}_{kinds}"
+    name = f"pack_{layout}_{plan.dtype}x{shape}_{kinds}{'_thin' * thin}"
     return internal_function(module, name, PACK_ARGUMENTS, emit)
 
 
@@ -192,7 +201,7 @@ def _elements(packing: _Packing) -> None:
         value = load(builder, dtype, packing.read_at(p, index), 1)
         store(builder, dtype, value, packing.write_at(tile, p, j), 1)
         columns, one = integer(packing.columns), integer(1)
-        turns.limits = [(packing.total, columns), (packing.k_count, one), (columns, one)]
+        turns.limits = [(packing.total, columns), (packing.k_count, one), (packing.valid, one)]
 
 
 def _rows(packing: _Packing) -> None:
@@ -247,12 +256,16 @@ def _transpose(packing: _Packing) -> None:
     """
     builder, dtype, side = packing.builder, packing.dtype, packing.side
     square = builder.icmp_signed(">=", packing.k_count, integer(side))
+    farthest: ir.Value = integer(packing.columns - side)
+    if not isinstance(packing.valid, ir.Constant):
+        square = builder.and_(square, builder.icmp_signed(">=", packing.valid, integer(side)))
+        farthest = builder.sub(packing.valid, integer(side))
     step = builder.select(square, integer(side), integer(1))
     with turning_loop(builder, 3) as turns:
         tile, j_turn, p_turn = turns.indices
         with builder.if_else(square) as (whole, thin):
             with whole:
-                j = minimum(builder, j_turn, integer(packing.columns - side))
+                j = minimum(builder, j_turn, farthest)
                 p = minimum(builder, p_turn, builder.sub(packing.k_count, integer(side)))
                 start = builder.add(packing.start(tile), j)
                 lines = _lines(packing, p, start)
@@ -266,7 +279,8 @@ def _transpose(packing: _Packing) -> None:
                 value = load(builder, dtype, packing.read_at(p_turn, index), 1)
                 store(builder, dtype, value, packing.write_at(tile, p_turn, j_turn), 1)
         columns = integer(packing.columns)
-        turns.limits = [(packing.total, columns), (columns, step), (packing.k_count, step)]
+        limits = [(packing.total, columns), (packing.valid, step), (packing.k_count, step)]
+        turns.limits = limits
 
 
 def add_function(module: ir.Module, dtype: str, lanes: int) -> ir.Function:
