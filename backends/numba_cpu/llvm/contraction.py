@@ -12,9 +12,10 @@ then runs over the column tiles. A contraction adds little code of its own to a 
 loops that all contractions share, with its numbers in a constant array, and a micro-kernel where
 its tile shape is new. Of named sizes the same loops read the same numbers, which are then computed
 first; where rows or columns are named the code has a few tile shapes and takes the one that the
-plan's estimate finds fastest for the sizes of the call. Where C is written directly (rows of adjacent elements, no epilogue) it holds
-the partial sums of several panels, and a few elements may be written twice with the same bits; else
-partial sums lie in the workspace and every element is written once.
+plan's estimate finds fastest for the sizes of the call. Where C is written directly (rows of
+adjacent elements, no epilogue) it holds the partial sums of several panels, and a few elements may
+be written twice with the same bits; else partial sums lie in the workspace and every element is
+written once.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -37,16 +38,6 @@ from irgrad.backends.numba_cpu.llvm.contraction_emit import (
     turning_loop,
 )
 from irgrad.backends.numba_cpu.llvm.contraction_loops import Context, Operands, Steps, call_loops
-from irgrad.backends.numba_cpu.llvm.contraction_pack import (
-    ADD,
-    FINISH,
-    FINISH_ARGUMENTS,
-    PACK,
-    add_function,
-    fill_table,
-    pack_function,
-    store_function,
-)
 from irgrad.backends.numba_cpu.llvm.contraction_numbers import (
     Condition,
     Count,
@@ -57,6 +48,16 @@ from irgrad.backends.numba_cpu.llvm.contraction_numbers import (
     select,
     tiles_of,
     times,
+)
+from irgrad.backends.numba_cpu.llvm.contraction_pack import (
+    ADD,
+    FINISH,
+    FINISH_ARGUMENTS,
+    PACK,
+    add_function,
+    fill_table,
+    pack_function,
+    store_function,
 )
 from irgrad.backends.numba_cpu.llvm.contraction_params import (
     best_plan,
@@ -70,7 +71,6 @@ from irgrad.backends.numba_cpu.llvm.contraction_plan import (
     Axis,
     ContractionSpec,
     Plan,
-    Scratch,
     make_plans,
     make_scratch,
     table_maps,

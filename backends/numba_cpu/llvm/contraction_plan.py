@@ -117,8 +117,9 @@ class Plan:
     min(t * rows, m - rows): the last one overlaps its neighbour. `block_tiles` column tiles make a
     block, `row_block` row tiles share the buffer, `group` row tiles are packed together;
     `buffer_row` is the row stride of scratch tiles. `masked` lets the full-width micro-kernel do
-    the last, narrower column tile too. With up to `direct_tiles` row tiles B is read in place
-    whatever `b_layout` says. Of a named m `row_block` is a bound that holds for several panels.
+    the last, narrower column tile too. Unless `direct_tiles` is 0, B is read in place with up to so
+    many row tiles, and with columns of less than a tile, whatever `b_layout` says. Of a named m
+    `row_block` is a bound that holds for several panels.
     """
 
     dtype: str
@@ -364,9 +365,10 @@ def _layout_of_b(b_k: IndexMap, b_n: IndexMap, m: Size, rows: int, item: int) ->
     if not (b_n.is_unit() and b_k.linear):
         thin = isinstance(b_n.extent, Dim) and b_n.is_unit()
         return ("elements" if thin else _packing(b_n, b_k)), 0
-    if isinstance(m, int):
-        return ("direct" if -(-m // rows) <= most else _packing(b_n, b_k)), 0
-    return _packing(b_n, b_k), most
+    if isinstance(m, int) and -(-m // rows) <= most:
+        return "direct", 0
+    named = isinstance(m, Dim) or isinstance(b_n.extent, Dim)
+    return _packing(b_n, b_k), most if named else 0
 
 
 Tile = tuple[int, int, bool]
