@@ -202,13 +202,13 @@ class _Code:
 class _Setup:
     """What the loops of a plan need, all but the operands.
 
-    `packed` says whether A and B are packed and whether tiles are buffered, `places` where in the
-    workspace that is. `row_block` row tiles of `row_tiles` share a buffer.
+    `flags` say whether roles are swapped, A and B are packed, tiles are buffered; `places` where in
+    the workspace panels and tiles then are. `row_block` row tiles of `row_tiles` share a buffer.
     """
 
     parameters: ir.Value
     steps: Steps
-    packed: tuple[Truth, ...]
+    flags: tuple[Truth, ...]
     places: tuple[Number, ...]
     row_tiles: Number
     row_block: Number
@@ -216,18 +216,18 @@ class _Setup:
     def values(self) -> list[ir.Value]:
         """All of it as values."""
         steps = [getattr(self.steps, name) for name in Steps.__slots__]
-        packed = [I1(x) if isinstance(x, bool) else x.value for x in self.packed]
+        flags = [I1(x) if isinstance(x, bool) else x.value for x in self.flags]
         numbers = (*self.places, self.row_tiles, self.row_block)
-        return [self.parameters, *steps, *packed, *map(as_value, numbers)]
+        return [self.parameters, *steps, *flags, *map(as_value, numbers)]
 
     @staticmethod
     def of(builder: ir.IRBuilder, values: list[ir.Value]) -> "_Setup":
         """The reverse of `values`."""
         parameters, *rest = values
         steps, rest = Steps(*rest[:6]), rest[6:]
-        packed = tuple(Condition(builder, value) for value in rest[:3])
-        *places, tiles, block = (Count(builder, value) for value in rest[3:])
-        return _Setup(parameters, steps, packed, tuple(places), tiles, block)
+        flags = tuple(Condition(builder, value) for value in rest[:4])
+        *places, tiles, block = (Count(builder, value) for value in rest[4:])
+        return _Setup(parameters, steps, flags, tuple(places), tiles, block)
 
 
 def _emit_body(code: _Code, plans: tuple[Plan, ...], epilogue: Epilogue | None) -> None:
@@ -301,7 +301,7 @@ def _setup_of(
     return _Setup(
         array,
         _steps(code, plans, number, epilogue),
-        (plan.a_layout != "direct", packs_b(plan, code.value), plan.buffered),
+        (plan.swapped, plan.a_layout != "direct", packs_b(plan, code.value), plan.buffered),
         (scratch.a, scratch.b, scratch.buffer),
         row_tiles,
         row_block,
@@ -323,19 +323,21 @@ def _operands(code: _Code, plan: Plan, setup: _Setup, indices: list[ir.Value]) -
     """The operands at a batch element, in the plan's roles, and where tiles are kept."""
     builder, item = code.builder, ITEM_BYTES[plan.dtype]
     a, b, c, workspace = (builder.bitcast(value, BYTES) for value in builder.function.args[:4])
-    if plan.swapped:
-        a, b = b, a
+    swapped, *packed = setup.flags
+    a, b = select(swapped, b, a), select(swapped, a, b)
+    other: Truth = swapped if isinstance(swapped, Condition) and not plan.swapped else False
     for axis, index in zip(plan.batch, indices):
-        a = advance(builder, a, times(builder, index, code.value(axis.a) * item))
-        b = advance(builder, b, times(builder, index, code.value(axis.b) * item))
+        x, y = (code.value(stride) * item for stride in (axis.a, axis.b))
+        a = advance(builder, a, times(builder, index, choose(other, y, x)))
+        b = advance(builder, b, times(builder, index, choose(other, x, y)))
         c = advance(builder, c, times(builder, index, code.value(axis.c) * item))
     kept = []
-    for packed, place, operand in zip(setup.packed, setup.places, (a, b, c), strict=True):
-        if packed is False:
+    for flag, place, operand in zip(packed, setup.places, (a, b, c), strict=True):
+        if flag is False:
             kept.append(operand)
             continue
         scratch = advance(builder, workspace, place if place == 0 else as_value(place))
-        kept.append(select(packed, scratch, operand))
+        kept.append(select(flag, scratch, operand))
     a_panel, b_panel, c_tile = kept
     return Operands(a, a_panel, b, b_panel, c, c_tile)
 
@@ -352,7 +354,7 @@ def _steps(
     elif plan.buffered:
         finish = store_function(module, plan)
     empty = isinstance(plan.k, int) and plan.k == 0
-    kernels = _kernels(module, plan, code.vector_bytes, empty)
+    kernels = _kernels(code, plan, empty)
     name = f"{builder.function.name}.pack{number}"
     pack_a = _packer(module, name, plan, plan.a_layout, plan.rows, ("a_k", "a_m"))
     pack_b = _packer(module, name, plan, plan.b_layout, plan.columns, ("b_k", "b_n"))
@@ -360,27 +362,29 @@ def _steps(
     pack_b = select(packs_b(plan, code.value), pack_b, nothing)
     if isinstance(plan.k, Dim):
         some = code.value(plan.k) > 0
-        others = _kernels(module, plan, code.vector_bytes, True)
+        others = _kernels(code, plan, True)
         kernels = select(some, kernels[0], others[0]), select(some, kernels[1], others[1])
         pack_a, pack_b = select(some, pack_a, nothing), select(some, pack_b, nothing)
     add = add_function(module, plan.dtype, plan.lanes) if plan.several else ir.Constant(ADD, None)
     return Steps(*kernels, pack_a, pack_b, add, finish)
 
 
-def _kernels(
-    module: ir.Module, plan: Plan, vector_bytes: int, empty: bool
-) -> tuple[ir.Value, ir.Value]:
+def _kernels(code: _Code, plan: Plan, empty: bool) -> tuple[ir.Value, ir.Value]:
     """The micro-kernels of full column tiles and of the last one."""
 
     def kernel(columns: int, masked: bool) -> ir.Function:
         shape = plan.dtype, plan.lanes, plan.rows, columns
-        masked = masked or takes_mask(columns, plan.lanes, vector_bytes)
-        return micro_kernel(module, MicroTile(*shape, masked, empty))
+        masked = masked or takes_mask(columns, plan.lanes, code.vector_bytes)
+        return micro_kernel(code.builder.module, MicroTile(*shape, masked, empty))
 
     full = kernel(plan.columns, False)
-    if plan.masked or not plan.ragged:
-        return full, full
-    return full, kernel(plan.columns, True) if isinstance(plan.n, Dim) else kernel(plan.tail, False)
+    tail = code.value(plan.n) % plan.columns
+    if isinstance(tail, int):
+        return full, full if plan.masked or not tail else kernel(tail, False)
+    wide = kernel(plan.columns, True)
+    if plan.columns == plan.lanes:
+        return full, wide
+    return full, select(tail > plan.lanes, wide, kernel(plan.lanes, True))
 
 
 def _packer(

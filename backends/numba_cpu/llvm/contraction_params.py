@@ -19,12 +19,14 @@ from irgrad.backends.numba_cpu.llvm.contraction_numbers import (
     tiles_of,
 )
 from irgrad.backends.numba_cpu.llvm.contraction_plan import (
+    DEEP,
     ITEM_BYTES,
     MASK_BITS,
     IndexMap,
     Plan,
     Scratch,
     column_cycles,
+    is_thin,
     packed_row,
 )
 from irgrad.ir.dims import Size, as_number
@@ -97,19 +99,33 @@ def packs_b(plan: Plan, value: Value) -> Truth:
 def best_plan(plans: Sequence[Plan], vector_bytes: int, value: Value) -> Number:
     """The number of the plan that is estimated to take the least time.
 
-    Among those whose tiles have no more rows than there are; the first plan's never have.
+    Among those whose tiles have no more rows than there are, which always holds for the first of
+    either assignment of roles; roles are swapped where the sum is deep.
     """
-    m, n = value(plans[0].m), value(plans[0].n)
     best: Number = 0
     least: Number = 0
     for number, plan in enumerate(plans):
-        full, tail = column_cycles(plan, vector_bytes)
-        time = (n // plan.columns * full + choose(n % plan.columns > 0, tail, 0)) * tiles_of(
-            m, plan.rows
-        )
-        better = number == 0 or (time < least) & (m >= plan.rows)
+        time = _cycles(plan, vector_bytes, value)
+        first = number == 0 or plan.swapped != plans[number - 1].swapped
+        better: Truth = first or (time < least) & (value(plan.m) >= plan.rows)
+        if plan.swapped != plans[0].swapped:
+            better = better & (value(plan.k) >= DEEP)
         best, least = choose(better, number, best), choose(better, time, least)
     return best
+
+
+def _cycles(plan: Plan, vector_bytes: int, value: Value) -> Number:
+    """The estimated time of a plan."""
+    n = value(plan.n)
+    tail = n % plan.columns
+    full = column_cycles(plan, plan.columns, vector_bytes)
+    if isinstance(tail, int):
+        rest: Number = column_cycles(plan, tail, vector_bytes) if tail and not plan.masked else full
+    else:
+        narrow = column_cycles(plan, plan.lanes, vector_bytes)
+        rest = choose(tail > plan.lanes, full, narrow)
+    row = n // plan.columns * full + choose(tail > 0, rest, 0)
+    return row * tiles_of(value(plan.m), plan.rows)
 
 
 def make_parameters(plan: Plan, scratch: Scratch, value: Value = as_number) -> Parameters:
@@ -132,7 +148,7 @@ def make_parameters(plan: Plan, scratch: Scratch, value: Value = as_number) -> P
         a_row, a_step = row * item, step * item
     tail = n % plan.columns
     b_step = choose(b_packed, plan.columns * item, b_k)
-    shifted = choose(n < plan.columns, 0, plan.columns - tail) * item
+    shifted = 0 if is_thin(plan) else (plan.columns - tail) * item
     buffer_row = plan.buffer_row * item
     c_tile = plan.rows * buffer_row if plan.buffered else 0
     return Parameters(

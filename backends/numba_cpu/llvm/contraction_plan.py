@@ -30,6 +30,7 @@ _NEW_SHAPE = 1.08
 _USUAL_TILE = {64: (6, 4), 32: (6, 2), 16: (8, 3)}
 _NEW_TAIL = 1.03
 MASK_BITS = 64
+DEEP = 256
 _LIKELY = 64
 _ROW_GUESSES = (1, 16, _LIKELY)
 
@@ -265,8 +266,8 @@ def swap_roles(spec: ContractionSpec) -> ContractionSpec:
     return ContractionSpec(spec.dtype, swap(spec.batch), swap(spec.n), swap(spec.m), swap(spec.k))
 
 
-def _should_swap(spec: ContractionSpec, lanes: int, epilogue: bool) -> bool:
-    """Whether vectors should run along m.
+def _swaps(spec: ContractionSpec, lanes: int, epilogue: bool) -> tuple[bool, ...]:
+    """Whether vectors should run along m; both where the named depth of the sum decides.
 
     They do for a single column, for a C with adjacent rows, and for few columns and an A with
     adjacent rows, where a deep sum pays for the scattered stores to C.
@@ -274,13 +275,17 @@ def _should_swap(spec: ContractionSpec, lanes: int, epilogue: bool) -> bool:
     c_m = merge((axis.extent, axis.c) for axis in spec.m)
     c_n = merge((axis.extent, axis.c) for axis in spec.n)
     if c_n.extent == 1:
-        return isinstance(c_m.extent, Dim) or c_m.extent > 1
+        return (isinstance(c_m.extent, Dim) or c_m.extent > 1,)
     if epilogue or c_m.extent == 1:
-        return False
+        return (False,)
     a_m = merge((axis.extent, axis.a) for axis in spec.m)
-    deep = likely(product(axis.extent for axis in spec.k)) >= 256
+    if c_m.is_unit() and not c_n.is_unit():
+        return (True,)
     narrow = 3 * likely(c_n.extent) <= 2 * lanes and likely(c_m.extent) >= 4 * lanes
-    return (c_m.is_unit() and not c_n.is_unit()) or (narrow and deep and a_m.is_unit())
+    if not (narrow and a_m.is_unit()):
+        return (False,)
+    k = product(axis.extent for axis in spec.k)
+    return (k >= DEEP,) if isinstance(k, int) else (False, True)
 
 
 def _tile_cycles(rows: int, columns: int, k: int, lanes: int, vector_bytes: int) -> float:
@@ -323,13 +328,10 @@ def choose_tile(m: int, n: int, k: int, lanes: int, vector_bytes: int) -> tuple[
     return best[1:]
 
 
-def column_cycles(plan: Plan, vector_bytes: int) -> tuple[int, int]:
-    """Estimated cycles of a row tile in a full column tile and in the last, narrower one."""
-    shape = plan.rows, plan.columns, max(likely(plan.k), 1), plan.lanes, vector_bytes
-    full = round(_tile_cycles(*shape))
-    if plan.masked or isinstance(plan.n, Dim):
-        return full, full
-    return full, round(_tile_cycles(plan.rows, max(plan.tail, 1), *shape[2:]))
+def column_cycles(plan: Plan, columns: int, vector_bytes: int) -> int:
+    """Estimated cycles of a row tile and that many columns."""
+    k = max(likely(plan.k), 1)
+    return round(_tile_cycles(plan.rows, columns, k, plan.lanes, vector_bytes))
 
 
 def _aliases(stride: int, rows: int, item: int) -> bool:
@@ -391,18 +393,19 @@ def _tiles(m: Size, n: Size, k: Size, lanes: int, vector_bytes: int) -> list[Til
 def make_plans(spec: ContractionSpec, vector_bytes: int, epilogue: bool) -> tuple[Plan, ...]:
     """Decide tile shape, packing and blocking of a contraction for one vector width.
 
-    One plan, or one for each tile shape where m or n is named; they differ in nothing that an
-    epilogue sees. Raises LoweringError for a dtype that kernels do not compute with.
+    One plan, or several where sizes are named: one for each tile shape, with roles swapped or not.
+    They differ in nothing that an epilogue sees. Raises LoweringError for a dtype that kernels do
+    not compute with.
     """
     if spec.dtype not in ITEM_BYTES:
         raise LoweringError(f"cpu kernel: expected an integer, f32 or f64, got {spec.dtype}")
     lanes = vector_bytes // ITEM_BYTES[spec.dtype]
-    swapped = _should_swap(spec, lanes, epilogue)
-    if swapped:
-        spec = swap_roles(spec)
-    m, n, k = (product(axis.extent for axis in group) for group in (spec.m, spec.n, spec.k))
-    tiles = _tiles(m, n, k, lanes, vector_bytes)
-    plans = [_plan(spec, vector_bytes, epilogue, swapped, tile) for tile in tiles]
+    plans: list[Plan] = []
+    for swapped in _swaps(spec, lanes, epilogue):
+        roles = swap_roles(spec) if swapped else spec
+        m, n, k = (product(axis.extent for axis in group) for group in (roles.m, roles.n, roles.k))
+        tiles = _tiles(m, n, k, lanes, vector_bytes)
+        plans += [_plan(roles, vector_bytes, epilogue, swapped, tile) for tile in tiles]
     width = max(plan.buffer_row for plan in plans)
     return tuple(replace(plan, buffer_row=width) for plan in plans)
 
@@ -460,6 +463,11 @@ def _plan(
 
 def _pairs(axes: tuple[Axis, ...], operand: str) -> Iterator[tuple[Axis, int]]:
     return ((axis, getattr(axis, operand)) for axis in axes)
+
+
+def is_thin(plan: Plan) -> bool:
+    """Whether packed tiles of B may have fewer columns than others: a named number is reordered."""
+    return isinstance(plan.n, Dim) and plan.b_layout in ("transpose", "elements")
 
 
 def table_maps(plan: Plan) -> tuple[tuple[str, IndexMap], ...]:
