@@ -11,7 +11,7 @@ import numpy as np
 from irgrad.autodiff import gradient_graph
 from irgrad.backends.numba_cpu.llvm.compile import compile_module, load_object
 from irgrad.backends.numba_cpu.llvm.cpu import host_cpu
-from irgrad.backends.numba_cpu.llvm.entry import program_module
+from irgrad.backends.numba_cpu.llvm.entry import arena_bytes, program_module
 from irgrad.ir.dims import evaluate, symbol
 from irgrad.ir.graph import Graph, Value
 from irgrad.ir.spec import parse_type
@@ -32,6 +32,7 @@ class Code:
     def __init__(self, program: Program) -> None:
         cpu = host_cpu()
         self.program = program
+        self.scratch = arena_bytes(program, cpu.vector_bytes)
         self.loaded = load_object(
             compile_module(program_module(program, "named", cpu.vector_bytes), cpu)
         )
@@ -48,7 +49,8 @@ class Code:
             np.full(count * DTYPES[d].itemsize, 0xA5, np.uint8).view(DTYPES[d].numpy)
             for d, count in sized.outputs
         ]
-        arena = np.full(sized.arena_bytes + 128, 0xA5, np.uint8)
+        needed = self.program.workspace_bytes(dims) + self.scratch
+        arena = np.full(needed + 128, 0xA5, np.uint8)
         start = -arena.ctypes.data % 64
         table = np.array([a.ctypes.data for a in inputs + outputs], np.uint64)
         sizes = np.array([dims[name] for name in self.program.dims], np.int64)
@@ -57,8 +59,7 @@ class Code:
             context.ctypes.data, sizes.ctypes.data, table.ctypes.data, arena.ctypes.data + start
         )
         assert status == 0
-        behind = start + self.program.workspace_bytes(dims)
-        assert (arena[:start] == 0xA5).all() and (arena[behind:] == 0xA5).all()
+        assert (arena[:start] == 0xA5).all() and (arena[start + needed:] == 0xA5).all()
         return collect_results(sized, inputs, outputs)
 
 
