@@ -7,7 +7,7 @@ import gc
 import threading
 import weakref
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import ml_dtypes
@@ -16,6 +16,8 @@ import pytest
 from optree import tree_leaves
 
 import irgrad as ig
+from irgrad.backends.numba_cpu.runtime.call_plan import CallPlan
+from irgrad.backends.numba_cpu.runtime.door import Input
 from irgrad.backends.numba_cpu.runtime.executable import Executable
 from irgrad.backends.numba_cpu.runtime.watch import FLOATS, load_watch, make_watch
 from irgrad.errors import CheckError, NonFiniteError
@@ -90,9 +92,17 @@ def test_bits_of_any_kind(dtype: str) -> None:
 
 def test_integers_are_not_read() -> None:
     whole = Result("output", 0, (3,), "i32"), Result("output", 1, (3,), "bool")
-    assert make_watch(1, (), whole, 64) is None
-    assert make_watch(1, (), (*whole, Result("output", 2, (0, 3), "f32")), 64) is None
-    assert make_watch(1, (), (*whole, Result("output", 2, (), "f32")), 64) is not None
+    empty, one = Result("output", 2, (0, 3), "f32"), Result("output", 2, (), "f32")
+    donated = Input(0, np.dtype("i4"), (3,), True)
+
+    def words(*results: Result) -> tuple[list[int], int]:
+        program: Any = None
+        plan = CallPlan(program, "f", ("x",), (), (donated,), (), results)
+        watch = make_watch(1, plan, 100, lambda *_: pytest.fail("is not called"))
+        return watch.table[:3].tolist(), watch.arena_bytes
+
+    assert words(*whole) == words(*whole, empty) == ([1, 0, 0], 128)
+    assert words(*whole, one) == ([1, 1, 1], 192)
 
 
 # -- programs --------------------------------------------------------------------------------------
@@ -117,17 +127,20 @@ def many(donated: Any, given: Any, rest: Any, numbers: Any) -> Any:
     }
 
 
-def arguments() -> tuple[Any, ...]:
-    donated = {"a": np.ones((3, 7), np.float32), "b": np.ones(33), "c": np.ones(()),
+def arguments(n: int = 13, k: int = 33) -> tuple[Any, ...]:
+    """n: elements of the arrays of each dtype, k: of one that is donated."""
+    donated = {"a": np.ones((3, 7), np.float32), "b": np.ones(k), "c": np.ones(()),
                "none": np.ones((0, 2))}  # fmt: skip
-    rest = {name: np.ones(13, DTYPES[name].numpy) for name in READ}
+    rest = {name: np.ones(n, DTYPES[name].numpy) for name in READ}
     return donated, np.ones((2, 3), np.float32), rest, np.arange(4)
 
 
 @cache
 def compiled(debug_nan: bool) -> Any:
-    """The same code with the option and without."""
-    return ig.compile(many, *arguments(), donate=0, debug_nan=debug_nan)
+    """The same code with the option and without, for named sizes n and k."""
+    donated, given, _, numbers = arguments()
+    specs = donated | {"b": "f64[k]"}, given, {name: f"{name}[n]" for name in READ}, numbers
+    return ig.compile(many, *specs, donate=0, debug_nan=debug_nan)
 
 
 def bytes_of(tree: Any) -> list[bytes]:
@@ -160,6 +173,22 @@ def test_results_of_every_dtype(name: str) -> None:
     assert error.index == (11,)
     assert bytes_of(args) == before
     assert all((leaf == 1).all() for leaf in args[0].values())
+
+
+def test_any_size() -> None:
+    for n, k in ((1, 0), (0, 1), (200, 5000), (1, 0), (13, 65), (3000, 64)):
+        args = arguments(n, k)
+        calls = partial(compiled(True), *args), compiled(True).bind(*args)
+        for call in calls:
+            call()
+        assert (args[0]["b"] == 3).all()
+        for array in (args[2]["f32"], args[0]["b"]):
+            if array.size:
+                kept, array[-1] = array[-1], np.nan
+                for call in (*calls, *calls):
+                    assert raised_by(call).index == (array.size - 1,)
+                array[-1] = kept
+        assert (args[0]["b"] == 3).all()
 
 
 @pytest.mark.parametrize("bound", [False, True])

@@ -22,9 +22,10 @@ import numpy as np
 
 from irgrad.ir.dims import as_shape
 from irgrad.ir.types import DTYPES
-from irgrad.kernel.program import Result
+from irgrad.runtime.backend import OnNonFinite
 
-from .door import FRAME_HEADER, Input
+from .call_plan import CallPlan
+from .door import FRAME_HEADER
 from .frames import ALIGNMENT, Frame
 from .watch_text import ENTRY, FLOATS, READER, watch_text
 
@@ -60,13 +61,15 @@ class Watch:
     """How a program is watched.
 
     code: what runs. table: what it is told, which must outlive its frames. copied: the donated
-    inputs. arena_bytes: scratch memory of a call, with the copies.
+    inputs, where a result can be NaN or infinite. arena_bytes: scratch memory of a call, with the
+    copies. found: raises for what the code has found.
     """
 
     code: WatchCode
     table: np.ndarray
     copied: tuple[Copied, ...]
     arena_bytes: int
+    found: OnNonFinite
 
     def frame(self) -> Frame:
         """A frame of a watched call."""
@@ -79,33 +82,28 @@ class Watch:
 
 
 def make_watch(
-    entry: int, inputs: Sequence[Input], results: Sequence[Result], arena_bytes: int
-) -> Watch | None:
-    """How the program of an entry is watched; None where no result can be NaN or infinite.
-
-    arena_bytes: what the entry uses itself.
-    """
+    entry: int, plan: CallPlan, arena_bytes: int, found: OnNonFinite
+) -> Watch:
+    """How the calls of a plan are watched. entry: its address; arena_bytes: what it uses itself."""
     code = load_watch()
     read: list[tuple[int, int, int]] = []
-    for result in results:
+    for result in plan.results:
         reader = code.readers.get(result.dtype)
         size = _bytes(as_shape(result.shape), DTYPES[result.dtype].numpy)
         if reader is not None and size:
-            position = result.number + (len(inputs) if result.kind == "output" else 0)
+            position = result.number + (len(plan.inputs) if result.kind == "output" else 0)
             read.append((8 * position, size, reader))
-    if not read:
-        return None
     copied: list[Copied] = []
     end = _aligned(arena_bytes)
-    for i, one in enumerate(inputs):
-        if one.donated:
+    for i, one in enumerate(plan.inputs):
+        if one.donated and read:
             copied.append(Copied(i, one.shape, one.dtype, end))
             end += _aligned(_bytes(one.shape, one.dtype))
     copies = [(8 * one.position, _bytes(one.shape, one.dtype), one.start) for one in copied]
     memmove = ctypes.cast(ctypes.memmove, ctypes.c_void_p).value or 0
     header = entry, len(copies), len(read), memmove
     words = [*header, *(word for one in (*copies, *read) for word in one)]
-    return Watch(code, np.array(words, np.int64), tuple(copied), end)
+    return Watch(code, np.array(words, np.int64), tuple(copied), end, found)
 
 
 @cache
