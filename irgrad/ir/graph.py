@@ -274,13 +274,18 @@ class Graph:
         other.widenings = list(self.widenings)
         return other
 
+    def note_widenings(self, found: Iterable[Any]) -> None:
+        """Add to `widenings` what is not in it yet: one entry for each line and pair of dtypes."""
+        self.widenings.extend(x for x in dict.fromkeys(found) if x not in self.widenings)
+
     def inline(
         self,
         body: Graph,
         arguments: Iterable[Value],
         relocate: Callable[[tuple[Location, ...]], tuple[Location, ...]] | None = None,
     ) -> list[Value]:
-        """Add the nodes of `body` with its inputs bound to `arguments`; return its outputs here."""
+        """Add the nodes of `body` with its inputs bound to `arguments`, and its widenings; return
+        its outputs here."""
         values = as_tuple("inline", "arguments", arguments)
         if not isinstance(body, Graph) or len(values) != len(body.inputs):
             count = len(body.inputs) if isinstance(body, Graph) else None
@@ -307,6 +312,7 @@ class Graph:
             if key in body.effects:
                 self.effects.append(new)
             mapping.update((Value(key, r), Value(new, r)) for r in range(len(node.types)))
+        self.note_widenings(body.widenings)
         return [mapping[value] for value in body.outputs]
 
     def _set(self, key: int, node: Node) -> None:
