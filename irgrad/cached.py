@@ -232,6 +232,7 @@ def _restore(
             _page,
             frozen,
             hit.note,
+            hit.stored.kernels,
         )
     )
 

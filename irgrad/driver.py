@@ -90,6 +90,7 @@ def compile_graph(
         Parts(
             graph, lambda: (optimised, program), executable, options, target, trees,
             lambda: stage_graphs(graph, options), clock.seconds, page, frozen, note,
+            len(program.kernels) if program is not None else 0,
         )
     )  # fmt: skip
 

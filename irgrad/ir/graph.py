@@ -11,6 +11,7 @@ import networkx as nx
 from ..errors import ArgumentError, VerifyError, brief
 from .fields import Attributes, Value, as_tuple, graph_problem, is_value, require_node
 from .location import Location
+from .shown import how_many, short, shown_html
 from .signature import Signature, flat_signature
 from .types import TensorType
 
@@ -47,6 +48,10 @@ class Node:
             if key == name:
                 return value
         raise ArgumentError(f"{self.op}: expected the name of an attribute, got {brief(name)}")
+
+    def __repr__(self) -> str:
+        types = ", ".join("?" if type_ is None else str(type_) for type_ in self.types)
+        return f"Node({self.op}: {short(types)})" if types else f"Node({self.op})"
 
     def regions(self) -> Iterator[tuple[str, Graph]]:
         """The graphs that the node holds, by attribute name."""
@@ -365,6 +370,13 @@ class Graph:
                 raise VerifyError(f"return: expected values that exist, got {tuple(value)}")
 
     # -- text ------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return f"Graph({short(self.name)}, {how_many(len(self), 'node')})"
+
+    def _repr_html_(self) -> str:
+        """Its text in a notebook, with source lines and a drawing; bounded for large graphs."""
+        return shown_html(self)
 
     def __str__(self) -> str:
         from .printer import print_graph  # the printer needs this module's types

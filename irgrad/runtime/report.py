@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from ..ir.graph import Graph, Value
 from ..ir.location import Location
+from ..ir.shown import how_many, size_text
 
 if TYPE_CHECKING:
-    from .compiled import Compiled, Parts
+    from .compiled import Compiled, KernelInfo, Parts
 
 
 def report_text(compiled: Compiled, parts: Parts, copies: Mapping[str, int]) -> str:
@@ -42,6 +43,14 @@ def report_text(compiled: Compiled, parts: Parts, copies: Mapping[str, int]) -> 
     times = [f"{phase} {seconds * 1e3:.1f} ms" for phase, seconds in parts.seconds.items()]
     lines += _section("compile time", [", ".join(times)])
     return "\n".join(lines) + "\n"
+
+
+def kernel_text(kernel: KernelInfo) -> str:
+    """The text of a kernel under what it costs and the source lines that it computes."""
+    costs = f"{size_text(kernel.flops)} flops, {size_text(kernel.bytes)} bytes a call"
+    lines = [f"# {kernel.name}: {how_many(kernel.calls, 'call')}, {costs}"]
+    lines += [f"# {x}: {x.source()}".rstrip(": ") for x in kernel.origin]
+    return "\n".join([*lines, kernel.text])
 
 
 def _section(title: str, lines: Sequence[str]) -> list[str]:

@@ -1,5 +1,7 @@
-"""One look inside: a compiled function as one HTML page that needs nothing else."""
+"""One look inside: objects in a notebook, and a compiled function as one HTML page, which need
+nothing else."""
 
+from .notebook import notebook_html, plan_text
 from .page import page_text
 
-__all__ = ["page_text"]
+__all__ = ["notebook_html", "page_text", "plan_text"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..interpret import input_names
+from ..ir.dims import Size
 from ..ir.graph import Graph
+from ..ir.shown import size_text
 from ..kernel.program import Program
 from ..passes.lower import lower_steps
 from ..runtime.compiled import Compiled, KernelInfo, Parts
@@ -131,16 +133,18 @@ def _kernel_lines(kernel: ViewKernel) -> Iterator[tuple[str, str]]:
 
 def _facts(compiled: Compiled, kernels: Sequence[ViewKernel]) -> tuple[tuple[str, str], ...]:
     """The numbers at the top of the page."""
-    flops = sum(kernel.calls * kernel.flops for kernel in kernels)
-    moved = sum(kernel.calls * kernel.bytes for kernel in kernels)
+    flops: Size = 0
+    moved: Size = 0
+    for kernel in kernels:
+        flops, moved = flops + kernel.flops * kernel.calls, moved + kernel.bytes * kernel.calls
     return (
         ("target", compiled.target),
         ("nodes traced", f"{len(compiled.graph):,}"),
         ("kernels", f"{len(kernels):,}"),
         ("calls", f"{sum(kernel.calls for kernel in kernels):,}"),
-        ("flops", f"{flops:,}"),
-        ("bytes moved", f"{moved:,}"),
-        ("bytes of scratch memory", f"{compiled.plan.peak_bytes:,}"),
+        ("flops", size_text(flops)),
+        ("bytes moved", size_text(moved)),
+        ("bytes of scratch memory", size_text(compiled.plan.peak_bytes)),
     )
 
 
