@@ -15,6 +15,7 @@ import optree
 from .errors import ArgumentError, DifferentiationError, brief
 from .ir.graph import Graph, Value
 from .ir.location import Location
+from .ir.shown import short
 from .ir.types import TensorType
 from .ops.registry import builder
 from .ops.structured import has_tangent
@@ -79,6 +80,9 @@ class custom_jvp:  # noqa: N801
         """Bind to an instance, as functions do."""
         return self if instance is None else types.MethodType(self, instance)
 
+    def __repr__(self) -> str:
+        return f"custom_jvp({short(_name(self.function))})"
+
     def __copy__(self) -> Self:
         """The function itself, as for any function of Python."""
         return self
@@ -137,6 +141,9 @@ class custom_vjp:  # noqa: N801
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Bind to an instance, as functions do."""
         return self if instance is None else types.MethodType(self, instance)
+
+    def __repr__(self) -> str:
+        return f"custom_vjp({short(_name(self.function))})"
 
     def __copy__(self) -> Self:
         """The function itself, as for any function of Python."""

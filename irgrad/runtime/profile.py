@@ -120,7 +120,8 @@ class Profile:
 
     def __repr__(self) -> str:
         calls = how_many(len(self.kernels), "kernel call")
-        return f"Profile({short(self.name)}, {short(self.target)}, {calls}, {self.rounds} rounds)"
+        rounds = how_many(self.rounds, "round")
+        return f"Profile({short(self.name)}, {short(self.target)}, {calls}, {rounds})"
 
     def __str__(self) -> str:
         return self.text()
