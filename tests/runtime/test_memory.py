@@ -21,9 +21,11 @@ import irgrad.numpy as inp
 from irgrad.backends import numba_cpu
 from irgrad.backends.numba_cpu.runtime.executable import _addresses
 from irgrad.backends.numba_cpu.runtime.frames import Frame
+from irgrad.driver import stage_graphs
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.ir import Accumulate, Load, Store, walk
 from irgrad.kernel.program import Program
+from irgrad.passes.lower import lower
 
 ALIGNMENT = 64
 GUARD = 4096
@@ -143,6 +145,35 @@ def test_a_run_uses_what_is_planned(name: str, request: pytest.FixtureRequest) -
     ):
         np.testing.assert_array_equal(one, other)  # whatever was in the arena before
         np.testing.assert_array_equal(one, called)
+
+
+def widths(x: Any) -> Any:
+    """A chain of values of other sizes, each dead one step later."""
+    for n in (40, 10, 60, 20, 30, 50, 16):
+        x = inp.tanh(x @ inp.ones((x.shape[1], n)))
+    return x
+
+
+def squares(x: Any) -> Any:
+    return (widths(x) ** 2).sum()
+
+
+# A function, and by how much its plan is larger than what is in use at once.
+PLANNED: dict[str, tuple[Callable[..., Any], str, float]] = {
+    "widths": (widths, "f64[24,33]", 1.0),
+    "gradient": (ig.grad(squares), "f64[24,33]", 1.0),
+    "second": (ig.grad(lambda x: (ig.grad(squares)(x) ** 2).sum()), "f64[5,7]", 1.03),
+    "batch": (ig.vmap(squares), "f64[6,5,7]", 1.2),
+}
+
+
+@pytest.mark.parametrize("name", PLANNED)
+def test_a_plan_is_hardly_larger_than_what_is_in_use(name: str) -> None:
+    function, spec, waste = PLANNED[name]
+    stages = stage_graphs(ig.trace(function, spec), ig.Options())
+    program = lower(list(stages.values())[-1])
+    peak = max(live_bytes(program))
+    assert peak <= program.arena_bytes <= waste * peak
 
 
 # -- calls -----------------------------------------------------------------------------------------
