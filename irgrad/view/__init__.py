@@ -1,7 +1,8 @@
 """One look inside: objects in a notebook, and a compiled function as one HTML page, which need
 nothing else."""
 
-from .notebook import notebook_html, plan_text
+from .memory import plan_text
+from .notebook import notebook_html
 from .page import page_text
 
 __all__ = ["notebook_html", "page_text", "plan_text"]

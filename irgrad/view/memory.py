@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
+from ..interpret import input_names
 from ..ir.dims import Size
 from ..ir.shown import how_many, size_text
 from ..ir.types import DTYPES
 from ..kernel.ir import Accumulate, Contract, Kernel, Load, Store, walk
 from ..kernel.listing import slot_text
 from ..kernel.program import Program
-from ..runtime.report import table_lines
+from ..runtime.compiled import MemoryPlan
+from ..runtime.report import arena_text, table_lines
 from .data import Memory, Outside, Span
 
 _NOTHING = Memory((), (), (), (), 0, 0)
@@ -32,10 +34,27 @@ class _Use:
     updates: list[int] = field(default_factory=list)
 
 
+def plan_text(plan: MemoryPlan) -> str:
+    """The text of a memory plan: each buffer with its place and the calls that it is in use at."""
+    found = plan_memory(plan)
+    head = f"memory of a run: {arena_text(plan.workspace)} bytes, " + how_many(
+        len(found.steps), "kernel call"
+    )
+    return "\n".join([head, *_lines(found)]) + "\n"
+
+
+def plan_memory(plan: MemoryPlan) -> Memory:
+    """The memory of the program that a plan is for; nothing where there is none."""
+    if plan.lowered is None:
+        return _NOTHING
+    graph, program = plan.lowered()
+    return timeline(program, input_names(graph), plan.workspace.fixed_bytes)
+
+
 def timeline(program: Program | None, input_names: Sequence[str], scratch: int) -> Memory:
     """The memory of a run of a program; nothing where the target runs graphs.
 
-    scratch: all the bytes that a run needs beside arguments and results.
+    scratch: the bytes that a run needs beside arguments, results and slots.
     """
     if program is None:
         return _NOTHING
@@ -69,8 +88,7 @@ def timeline(program: Program | None, input_names: Sequence[str], scratch: int) 
     slots = tuple(map(slot_text, program.slots))
     live = () if slots else _live(found, len(steps))
     arena = program.arena_bytes
-    workspace = 0 if slots else max(scratch - arena, 0)
-    return Memory(steps, found, outside, live, arena, workspace, slots)
+    return Memory(steps, found, outside, live, arena, max(scratch - arena, 0), slots)
 
 
 def _live(spans: Sequence[Span], steps: int) -> tuple[int, ...]:
@@ -109,7 +127,7 @@ def cut(memory: Memory, steps: int, spans: int) -> Memory:
     )  # fmt: skip
 
 
-def memory_lines(memory: Memory) -> list[str]:
+def _lines(memory: Memory) -> list[str]:
     """The buffers of a run as text, in order of their first use."""
     where = "slot" if memory.slots else "offset"
     rows = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import IrgradError
-from ..interpret import input_names
 from ..ir.dims import Size
 from ..ir.graph import Graph
 from ..ir.location import Location
@@ -16,6 +15,7 @@ from ..kernel.listing import call_text, memory_text, summary
 from ..kernel.program import Program
 from ..runtime.compiled import Compiled, KernelInfo, MemoryPlan
 from ..runtime.profile import Profile
+from ..runtime.report import arena_text
 from ..runtime.retraces import History, Retrace
 from .attribution import ir_lines
 from .data import Memory
@@ -24,7 +24,7 @@ from .fragment import MAX_PLACES, MAX_ROWS, PREFIX, Budget, Fragment, Row, clipp
 from .graphs import drawing, node_text
 from .layout import count_bends
 from .markup import bar_html, escape
-from .memory import cut, memory_lines, timeline
+from .memory import cut, plan_memory, timeline
 
 MAX_DRAWN = 120  # nodes of a drawing
 MAX_BENDS = 1500
@@ -55,7 +55,7 @@ def notebook_html(subject: object) -> str:
         case Program():
             return view.element("program", [summary(subject)], _program(view, subject))
         case MemoryPlan():
-            facts = [f"{size_text(subject.peak_bytes)} bytes"]
+            facts = [f"{arena_text(subject.workspace)} bytes"]
             return view.element("memory plan", facts, _memory(plan_memory(subject)))
         case Compiled():
             return _compiled_element(view, subject)
@@ -65,22 +65,6 @@ def notebook_html(subject: object) -> str:
             return _history_element(view, subject)
         case _:
             raise AssertionError(f"nothing that shows itself: {type(subject).__name__}")
-
-
-def plan_text(plan: MemoryPlan) -> str:
-    """The text of a memory plan: each buffer with its place and the calls that it is in use at."""
-    peak = size_text(plan.peak_bytes)
-    found = plan_memory(plan)
-    head = f"memory of a run: {peak} bytes, {how_many(len(found.steps), 'kernel call')}"
-    return "\n".join([head, *memory_lines(found)]) + "\n"
-
-
-def plan_memory(plan: MemoryPlan) -> Memory:
-    """The memory of the program that a plan is for; nothing where there is none."""
-    if plan.lowered is None:
-        return timeline(None, (), 0)
-    graph, program = plan.lowered()
-    return timeline(program, input_names(graph), plan.peak_bytes)
 
 
 # -- graphs ----------------------------------------------------------------------------------------
@@ -215,7 +199,7 @@ def _compiled_element(view: Fragment, compiled: Compiled) -> str:
     plan = compiled.plan
     facts = [
         f"for {compiled.target}", how_many(len(kernels), "kernel"), f"{size_text(flops)} flops",
-        f"{size_text(moved)} bytes moved", f"{size_text(plan.peak_bytes)} bytes of memory",
+        f"{size_text(moved)} bytes moved", f"{arena_text(plan.workspace)} bytes of memory",
     ]  # fmt: skip
     head = ("kernel", "#calls", "#flops", "#bytes", "source line")
     texts = [info.kernel for info in kernels if info.kernel is not None]

@@ -23,6 +23,7 @@ from irgrad.backends.numba_cpu.runtime.executable import _addresses
 from irgrad.backends.numba_cpu.runtime.frames import Frame
 from irgrad.driver import stage_graphs
 from irgrad.ir.types import DTYPES
+from irgrad.kernel.instantiate import instantiate
 from irgrad.kernel.ir import Accumulate, Load, Store, walk
 from irgrad.kernel.program import Program
 from irgrad.passes.lower import lower
@@ -71,6 +72,11 @@ def trained() -> ig.Compiled:
     return ig.compile(training, *training_arguments(), donate=(0,))
 
 
+@pytest.fixture(scope="module")
+def named() -> ig.Compiled:
+    return ig.compile(chain, "f64[n,160]")
+
+
 # -- what is planned -------------------------------------------------------------------------------
 
 
@@ -101,24 +107,27 @@ def live_bytes(program: Program) -> list[int]:
     return live.sum(axis=1).tolist()
 
 
-def written_bytes(compiled: ig.Compiled, arguments: Any, poison: int) -> tuple[np.ndarray, Any]:
-    """Run the entry on an arena of exactly `peak_bytes` bytes between guards.
+def written_bytes(
+    compiled: ig.Compiled, size: int, arguments: Any, poison: int
+) -> tuple[np.ndarray, Any]:
+    """Run the entry on an arena of exactly `size` bytes between guards.
 
     Gives which of its bytes are no longer the poison, and the results. Asserts that the guards are.
     """
-    executable, size = compiled._parts.executable, compiled.plan.peak_bytes
     leaves = optree.tree_leaves(arguments)
+    instance = compiled._parts.executable._of(leaves)
     results = [
         leaves[r.number] if r.kind == "donated" else np.empty(r.shape, DTYPES[r.dtype].numpy)
-        for r in executable.results(leaves)
+        for r in instance.plan.results
     ]
-    arrays = executable._plan.bound_arrays(tuple(leaves), results)
+    arrays = instance.plan.bound_arrays(tuple(leaves), results)
     memory = np.full(size + 2 * GUARD + ALIGNMENT, poison, np.uint8)
     address = memory.__array_interface__["data"][0]
     start = -(-(address + GUARD) // ALIGNMENT) * ALIGNMENT
     frame = Frame(0)
     buffers = _addresses((*arrays.inputs, *arrays.outputs))
-    assert executable._entry(frame.address, None, buffers, start) == 0
+    dims = instance.dims.__array_interface__["data"][0]
+    assert instance._entry(frame.address, dims, buffers, start) == 0
     begin = start - address
     assert (memory[:begin] == poison).all(), "written before the arena"
     assert (memory[begin + size :] == poison).all(), "written behind the arena"
@@ -133,8 +142,8 @@ def test_a_run_uses_what_is_planned(name: str, request: pytest.FixtureRequest) -
     peak = compiled.plan.peak_bytes
     assert max(live_bytes(program)) == program.arena_bytes <= peak
     make: Callable[[], Any] = training_arguments if name == "trained" else lambda: (X,)
-    first, results = written_bytes(compiled, make(), 0xA5)
-    second, again = written_bytes(compiled, make(), 0x5A)
+    first, results = written_bytes(compiled, peak, make(), 0xA5)
+    second, again = written_bytes(compiled, peak, make(), 0x5A)
     used = np.flatnonzero(first | second)  # no byte has both values
     if peak == program.arena_bytes:
         assert peak - used[-1] <= ALIGNMENT
@@ -145,6 +154,22 @@ def test_a_run_uses_what_is_planned(name: str, request: pytest.FixtureRequest) -
     ):
         np.testing.assert_array_equal(one, other)  # whatever was in the arena before
         np.testing.assert_array_equal(one, called)
+
+
+@pytest.mark.parametrize("n", [1, 7, 64])
+def test_named_sizes_use_what_is_planned_for_their_numbers(named: ig.Compiled, n: int) -> None:
+    program = named._parts.program
+    assert program is not None and program.slots
+    numbers = instantiate(program, {"n": n})
+    peak = named.plan.peak_bytes_at(n=n)
+    x = np.linspace(-1, 1, n * 160).reshape(n, 160)
+    assert max(live_bytes(numbers)) <= numbers.arena_bytes <= peak
+    first, (result,) = written_bytes(named, peak, (x,), 0xA5)
+    second, (again,) = written_bytes(named, peak, (x,), 0x5A)
+    used = np.flatnonzero(first | second)
+    assert numbers.arena_bytes - used[-1] <= 2 * ALIGNMENT
+    np.testing.assert_array_equal(result, again)
+    np.testing.assert_allclose(result, chain(x), rtol=1e-12)
 
 
 def widths(x: Any) -> Any:

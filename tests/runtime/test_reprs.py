@@ -45,7 +45,7 @@ def test_reprs_are_one_short_line(compiled: ig.Compiled) -> None:
     wanted: dict[Any, str] = {
         compiled: f"Compiled(model, cpu, {kernels} kernels)",
         compiled.bind(X): "Bound(model)",
-        compiled.plan: f"MemoryPlan(peak_bytes={compiled.plan.peak_bytes})",
+        compiled.plan: f"MemoryPlan({compiled.plan.peak_bytes:,} bytes)",
         jitted: "Jitted(model, 2 compiles)",
         jitted.history: "History(model, 2 compiles)",
         jitted.history.records[1]: "Retrace(model, compile 2)",
@@ -139,7 +139,7 @@ def test_a_repr_lowers_and_compiles_nothing(
         program = found._parts.executable._program
         assert repr(found) == wanted == "Compiled(main, cpu, 1 kernel)"
         assert repr(program) == "LateProgram(1 result)"
-        assert repr(found.plan).startswith("MemoryPlan(peak_bytes=")
+        assert repr(found.plan).endswith(" bytes)")
         assert repr(found.bind(np.ones(7))) == "Bound(main)"
     assert str(found).startswith("main for cpu: 1 kernels, ")
     assert "cosh" in found.kernels[0]._repr_html_()

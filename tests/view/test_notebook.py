@@ -21,7 +21,8 @@ import irgrad.numpy as inp
 from irgrad.driver import stage_graphs
 from irgrad.ir.location import Location
 from irgrad.kernel.program import Program
-from irgrad.passes.lower import lower, lower_symbolic
+from irgrad.kernel.slots import Workspace
+from irgrad.passes.lower import lower
 from irgrad.runtime.compiled import MemoryPlan
 
 LIMIT = 300_000  # bytes of an element, whatever it shows
@@ -49,6 +50,11 @@ def long(x: Any, rounds: int = 1700) -> Any:
 def body(x: Any) -> Any:
     """Kernels with hundreds of statements."""
     return long(x, 400)
+
+
+def plan_of(lowered: Callable[[], tuple[ig.ir.Graph, Program]]) -> MemoryPlan:
+    program = lowered()[1]
+    return MemoryPlan(program.dims, Workspace(program.slots, program.arena_bytes), lowered)
 
 
 @cache
@@ -230,7 +236,7 @@ BIG: dict[str, Callable[[], Any]] = {
     "lines": lambda: many_lines(),
     "kernels": lambda: program_of(shared, "f64[8,30]")[0],
     "program": lambda: program_of(shared, "f64[8,30]")[1],
-    "plan": lambda: MemoryPlan(0, lambda: program_of(shared, "f64[8,30]")),
+    "plan": lambda: plan_of(lambda: program_of(shared, "f64[8,30]")),
     "body": lambda: program_of(body, "f64[4]")[1],
     "kernel": lambda: max(program_of(body, "f64[4]")[1].kernels, key=lambda k: len(k.body)),
     "regions": lambda: program_of(body, "f64[4]")[0],
@@ -268,7 +274,7 @@ def test_a_long_run_is_shown_around_its_peak() -> None:
 
     graph = fused(tail, "f64[8,30]")
     program = lower(graph)
-    parts = check_element(MemoryPlan(program.arena_bytes, lambda: (graph, program))._repr_html_())
+    parts = check_element(plan_of(lambda: (graph, program))._repr_html_())
     steps = [int(e.text.split(":")[0]) for e in parts if "step" in e.classes]
     assert steps == list(range(steps[0], steps[0] + 48))
     (peak,) = (e.text for e in parts if "label" in e.classes and e.text.startswith("peak"))
@@ -307,22 +313,25 @@ def test_a_graph_that_is_not_well_formed_says_so() -> None:
     assert note.startswith("return: expected values that exist, got (99, 0)")
 
 
-def symbolic() -> tuple[ig.ir.Graph, Program]:
-    def f(x: Any, w: Any) -> Any:
-        hidden = inp.tanh(x @ w)
-        return hidden / (1 + (hidden * hidden).sum(axis=0)), hidden.sum()
-
-    graph = fused(f, "f32[n,4]", "f32[4,m]")
-    return graph, lower_symbolic(graph)
+def normed(x: Any, w: Any) -> Any:
+    hidden = inp.tanh(x @ w)
+    return hidden / (1 + (hidden * hidden).sum(axis=0)), hidden.sum()
 
 
 def test_programs_with_named_sizes() -> None:
-    graph, program = symbolic()
-    assert program.slots
-    plan = MemoryPlan(0, lambda: (graph, program))
-    for one in (graph, program, plan, *program.kernels):
+    compiled = ig.compile(normed, "f32[n,4]", "f32[4,m]")
+    program, plan = compiled._parts.program, compiled.plan
+    assert program is not None and program.slots
+    shown = (compiled, compiled.graph, program, plan, *program.kernels, *compiled.kernels)
+    for one in shown:
         check_element(one._repr_html_())
+        assert "\n" not in repr(one)
         assert "n" in str(one)
+    for info in compiled.kernels:
+        assert info.name in info.source("llvm") and "ret" in info.source("asm")
+    page = compiled.report(html=True)
+    assert elements(page)
+    assert page.count("4*m*n") > 3
     assert re.fullmatch(r"Program\(\d+ kernels, \d+ calls, \d+ slots\)", repr(program))
     assert "slot 0: 4*m*n bytes" in str(plan)
     assert "slot 0: 4*m*n bytes" in str(program)
