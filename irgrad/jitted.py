@@ -8,7 +8,7 @@ import time
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import update_wrapper
 from typing import Any
 
@@ -18,6 +18,7 @@ import optree
 from .errors import ArgumentError, IrgradError, LimitError, TraceError, brief
 from .ir.graph import Graph
 from .ir.location import Location
+from .ir.shown import how_many, short, shown_html
 from .runtime.compiled import Compiled
 from .runtime.copies import reduce_to_name
 from .runtime.differences import (
@@ -144,8 +145,8 @@ class JitInfo:
 
     compiles: int
     seconds: float
-    reasons: tuple[str, ...]
-    retraces: tuple[Retrace, ...]
+    reasons: tuple[str, ...] = field(repr=False)
+    retraces: tuple[Retrace, ...] = field(repr=False)
 
 
 class Jitted:
@@ -177,6 +178,14 @@ class Jitted:
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Bind to an instance, as functions do."""
         return self if instance is None else types.MethodType(self, instance)
+
+    def __repr__(self) -> str:
+        compiles = how_many(len(self.history.records), "compile")
+        return f"Jitted({short(self.history.function)}, {compiles})"
+
+    def _repr_html_(self) -> str:
+        """Its compiles and their reasons in a notebook, as `explain_retraces` tells them."""
+        return shown_html(self.history)
 
     def __copy__(self) -> Jitted:
         """The function itself, as for any function of Python."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, NoReturn
 
@@ -49,8 +49,8 @@ class Code:
     symbol: str
     digest: str
     arena_bytes: int
-    data: bytes
-    door: bytes
+    data: bytes = field(repr=False)
+    door: bytes = field(repr=False)
     seconds: Mapping[str, float]
     owner: object
 
