@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -17,8 +16,7 @@ from irgrad.ir.graph import Graph, Value
 from irgrad.ir.spec import parse_type
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.instantiate import instantiate
-from irgrad.kernel.ir import Affine, Buffer, Kernel, Load, Store
-from irgrad.kernel.program import Call, Program, Slot
+from irgrad.kernel.program import Program
 from irgrad.kernel.run import collect_results
 from irgrad.passes.lower import lower
 from irgrad.passes.pipeline import pipeline
@@ -112,19 +110,3 @@ def test_reductions_and_products_over_two_named_axes():
     graph = trace(centred, parse_type("f64[n,m]"), parse_type("f64[m,n]"))
     pairs = ((0, 3), (1, 1), (2, 31), (5, 33), (3, 64), (2, 300), (65, 7))
     check(graph, [{"n": n, "m": m} for n, m in pairs])
-
-
-def test_kernels_that_depend_on_other_names_are_functions_of_their_own():
-    sizes = ((4, ()), (symbol("n") + 1, ("n",)))
-    body = (Load("v", "a", Affine(), "f32"), Store("r", Affine(), "v"))
-    kernels = tuple(
-        Kernel(f"k{i}", (Buffer("a", "f32", size, "read"), Buffer("r", "f32", 1, "write")), body,
-               dims=dims)
-        for i, (size, dims) in enumerate(sizes)
-    )  # fmt: skip
-    calls = tuple(Call(i, (Slot("input", i), Slot("output", i))) for i in range(2))
-    inputs = tuple(("f32", size) for size, _ in sizes)
-    program = Program(kernels, calls, inputs, (("f32", 1),) * 2, (), 0, dims=("n",))
-    text = str(program_module(program, "named", 32))
-    heads = re.findall(r'define .* @"kernel_._k.\"\((.*)\)', text)
-    assert [head.count("ptr") for head in heads] == [2, 3]
