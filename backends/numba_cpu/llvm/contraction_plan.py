@@ -32,7 +32,8 @@ _NEW_TAIL = 1.03
 MASK_BITS = 64
 DEEP = 256
 _LIKELY = 64
-_ROW_GUESSES = (1, 16, _LIKELY)
+_FEW_ROWS = 4
+_ROW_GUESSES = (1, _FEW_ROWS, 16, _LIKELY)
 
 
 def likely(size: Size) -> int:
@@ -367,7 +368,7 @@ def _layout_of_b(b_k: IndexMap, b_n: IndexMap, m: Size, rows: int, item: int) ->
     if not (b_n.is_unit() and b_k.linear):
         thin = isinstance(b_n.extent, Dim) and b_n.is_unit()
         return ("elements" if thin else _packing(b_n, b_k)), 0
-    if isinstance(m, int) and -(-m // rows) <= most:
+    if -(-m // rows) <= most if isinstance(m, int) else rows <= _FEW_ROWS:
         return "direct", 0
     named = isinstance(m, Dim) or isinstance(b_n.extent, Dim)
     return _packing(b_n, b_k), most if named else 0
@@ -380,10 +381,11 @@ def _tiles(m: Size, n: Size, k: Size, lanes: int, vector_bytes: int) -> list[Til
     """The best tile; the best ones for a few numbers of rows and columns where those are named."""
     rows = (max(m, 1),) if isinstance(m, int) else _ROW_GUESSES
     columns = (max(n, 1),) if isinstance(n, int) else (lanes, 2 * lanes, MASK_BITS)
-    pairs = [(x, y) for x in rows for y in (columns[-1:] if x == 1 else columns)]
-    if isinstance(m, int):
-        pairs = [(x, y) for x in rows for y in columns]
-    tiles = [choose_tile(x, y, max(likely(k), 1), lanes, vector_bytes) for x, y in pairs]
+    tiles = []
+    for x in rows:
+        few = isinstance(m, Dim) and x <= _FEW_ROWS
+        for y in columns[-1:] if few else columns:
+            tiles.append(choose_tile(x, y, max(likely(k), 1), lanes, vector_bytes))
     if isinstance(n, Dim):
         tiles = [(r, c, takes_mask(c, lanes, vector_bytes)) for r, c, _ in tiles]
     return list(dict.fromkeys(tiles))
