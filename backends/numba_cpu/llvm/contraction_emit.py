@@ -237,8 +237,8 @@ def prefetch(builder: ir.IRBuilder, place: ir.Value) -> None:
 
 
 def copy_bytes(builder: ir.IRBuilder, source: ir.Value, target: ir.Value, count: int) -> None:
-    """Copy memory that does not overlap."""
+    """Copy memory that does not overlap, without a call."""
     arguments = [BYTES, BYTES, I64, I1]
-    function = intrinsic(builder.module, "llvm.memcpy.p0.p0.i64", VOID, arguments)
+    function = intrinsic(builder.module, "llvm.memcpy.inline.p0.p0.i64", VOID, arguments)
     places = (builder.bitcast(pointer, BYTES) for pointer in (target, source))
     builder.call(function, [*places, integer(count), I1(0)])
