@@ -409,13 +409,17 @@ def make_plans(spec: ContractionSpec, vector_bytes: int, epilogue: bool) -> tupl
         tiles = _tiles(m, n, k, lanes, vector_bytes)
         plans += [_plan(roles, vector_bytes, epilogue, swapped, tile) for tile in tiles]
     width = max(plan.buffer_row for plan in plans)
-    return tuple(replace(plan, buffer_row=width) for plan in plans)
+    return tuple(
+        replace(plan, buffer_row=width, row_block=_fewer(plan, plan.buffer_row, width))
+        for plan in plans
+    )
 
 
-def make_plan(spec: ContractionSpec, vector_bytes: int, epilogue: bool) -> Plan:
-    """The one plan of a contraction whose m and n are numbers."""
-    (plan,) = make_plans(spec, vector_bytes, epilogue)
-    return plan
+def _fewer(plan: Plan, width: int, wider: int) -> int:
+    """How many row tiles share a buffer whose rows become wider."""
+    if not plan.buffered or not plan.several:
+        return plan.row_block
+    return max(1, plan.row_block * width // wider)
 
 
 def _plan(
@@ -429,7 +433,8 @@ def _plan(
     a_k, b_k = (merge((x.extent, s) for x, s in _pairs(spec.k, which)) for which in "ab")
     m, n, k = a_m.extent, b_n.extent, a_k.extent
     rows, columns, masked = tile
-    depth = max(1, min(likely(k), PANEL_LENGTH[spec.dtype]))
+    panel = PANEL_LENGTH[spec.dtype]
+    depth = max(1, min(k, panel)) if isinstance(k, int) else panel
     empty = isinstance(k, int) and k == 0
     buffered = epilogue or empty or not (c_m.linear and c_n.is_unit())
     block_tiles = max(1, _B_BLOCK_BYTES[vector_bytes] // (depth * columns * item))
