@@ -86,7 +86,8 @@ def layer(x, w, b, g, t):  # noqa: ANN001, ANN201
     into, weights = inp.matmul(g, w.T), inp.matmul(x.T, g)
     blocks = inp.einsum("nhd,nke->hdke", inp.reshape(x, (-1, 3, 7)), inp.reshape(x, (-1, 7, 3)))
     counts = inp.astype(inp.floor(x * 4), "int32")
-    return hidden, into, w - 0.1 * weights, inp.matmul(x, w[:, 0]), blocks, counts.T @ counts, t.T @ t
+    column = inp.matmul(x, w[:, 0])
+    return hidden, into, w - 0.1 * weights, column, blocks, counts.T @ counts, t.T @ t
 
 
 def attention(q, k, v):  # noqa: ANN001, ANN201
