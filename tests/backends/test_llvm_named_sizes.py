@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,14 +12,15 @@ from irgrad.autodiff import gradient_graph
 from irgrad.backends.numba_cpu.llvm.compile import compile_module, load_object
 from irgrad.backends.numba_cpu.llvm.cpu import host_cpu
 from irgrad.backends.numba_cpu.llvm.entry import arena_bytes, program_module
-from irgrad.ir.dims import evaluate
+from irgrad.ir.dims import evaluate, symbol
 from irgrad.ir.graph import Graph, Value
 from irgrad.ir.spec import parse_type
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.instantiate import instantiate
-from irgrad.kernel.program import Program
+from irgrad.kernel.ir import Affine, Buffer, Kernel, Load, Store
+from irgrad.kernel.program import Call, Program, Slot
 from irgrad.kernel.run import collect_results
-from irgrad.passes.lower import lower_symbolic
+from irgrad.passes.lower import lower
 from irgrad.passes.pipeline import pipeline
 from irgrad.testing.bounds import condition_bound, within
 from irgrad.tracing.trace import trace
@@ -104,7 +106,7 @@ def program_of(graph: Graph) -> Program:
     work = graph.copy()
     for step in pipeline():
         step.apply(work)
-    return lower_symbolic(work)
+    return lower(work)
 
 
 def check(graph: Graph, sizes: Sequence[Mapping[str, int]]) -> None:
@@ -144,3 +146,19 @@ def test_attention_over_two_named_numbers():
     graph = trace(attention, *map(parse_type, ("f64[n,2,20]", "f64[m,2,20]", "f64[m,2,20]")))
     pairs = ((0, 3), (1, 1), (2, 1), (1, 40), (3, 2), (16, 16), (31, 64), (65, 9), (20, 260))
     check(graph, [{"n": n, "m": m} for n, m in pairs])
+
+
+def test_kernels_that_depend_on_other_names_are_functions_of_their_own():
+    sizes = ((4, ()), (symbol("n") + 1, ("n",)))
+    body = (Load("v", "a", Affine(), "f32"), Store("r", Affine(), "v"))
+    kernels = tuple(
+        Kernel(f"k{i}", (Buffer("a", "f32", size, "read"), Buffer("r", "f32", 1, "write")), body,
+               dims=dims)
+        for i, (size, dims) in enumerate(sizes)
+    )  # fmt: skip
+    calls = tuple(Call(i, (Slot("input", i), Slot("output", i))) for i in range(2))
+    inputs = tuple(("f32", size) for size, _ in sizes)
+    program = Program(kernels, calls, inputs, (("f32", 1),) * 2, (), 0, dims=("n",))
+    text = str(program_module(program, "named", 32))
+    heads = re.findall(r'define .* @"kernel_._k.\"\((.*)\)', text)
+    assert [head.count("ptr") for head in heads] == [2, 3]

@@ -59,7 +59,7 @@ def program_module(
     functions: dict[object, ir.Function] = {}
     by_kernel: list[ir.Function] = []
     for number, kernel in enumerate(program.kernels):
-        key = (tuple((b.name, b.dtype) for b in kernel.buffers), kernel.body)
+        key = (tuple((b.name, b.dtype) for b in kernel.buffers), kernel.body, kernel.dims)
         if key not in functions:
             unique = replace(kernel, name=f"kernel_{number}_{kernel.name}")
             functions[key] = kernel_function(
