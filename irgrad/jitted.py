@@ -6,7 +6,8 @@ import os
 import threading
 import time
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import update_wrapper
 from typing import Any
@@ -90,21 +91,30 @@ class Plan:
             donate=self.donate,
         )
 
-    def compile(self, arguments: Arguments, guards: Guards) -> Compiled:
-        """Trace and compile for arguments, or specs, of this kind."""
+    def compile(
+        self,
+        arguments: Arguments,
+        guards: Guards,
+        around: AbstractContextManager[None] | None = None,
+    ) -> Compiled:
+        """Trace and compile for arguments, or specs, of this kind.
+
+        around: a context of what follows the trace.
+        """
         from .cached import compile_cached  # loads the backend, which importing irgrad need not
 
         start = time.perf_counter()
         program = self.trace(arguments)
         seconds = {"trace": time.perf_counter() - start}
-        return compile_cached(
-            program.graph,
-            target=self.target,
-            options=self.options,
-            trees=(program.inputs, program.outputs),
-            seconds=seconds,
-            frozen=tuple(guards.frozen),
-        )
+        with around or nullcontext():
+            return compile_cached(
+                program.graph,
+                target=self.target,
+                options=self.options,
+                trees=(program.inputs, program.outputs),
+                seconds=seconds,
+                frozen=tuple(guards.frozen),
+            )
 
 
 def _definition(f: Function) -> Location | None:
@@ -153,6 +163,7 @@ class Jitted:
         self._entries: dict[Any, list[_Entry]] = {}
         self._last: _Entry | None = None
         self._locks: dict[Any, threading.RLock] = {}
+        self._compiling: set[tuple[int, Any]] = set()
         self.history = History(plan.parameters.function, _definition(plan.f))
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -293,12 +304,28 @@ class Jitted:
         self._check_limit(cause)
         start = time.perf_counter()
         traced = replace(arguments, dynamic=spec.unflatten(leaves))
-        compiled = self._plan.compile(traced, guards)
+        compiled = self._plan.compile(traced, guards, self._only_one(key))
         record = self._record(cause, time.perf_counter() - start)
         entry = _Entry(compiled, guards, signature, record.number)
         self._entries[key] = [*known, entry]
         log_compile(record)
         return entry
+
+    @contextmanager
+    def _only_one(self, key: Any) -> Iterator[None]:
+        """Refuses a compile of a signature in a thread that is about it already: the callback for
+        its progress has asked for one, and would do so in that one, too."""
+        own = threading.get_ident(), key
+        if own in self._compiling:
+            raise ArgumentError(
+                f"progress: expected a callback that does not call "
+                f"{self._plan.parameters.function} while it is compiled, got one that does"
+            )
+        self._compiling.add(own)
+        try:
+            yield
+        finally:
+            self._compiling.discard(own)
 
     # -- why a compile is needed -----------------------------------------------------------------
 

@@ -193,8 +193,8 @@ class Contract:
 
     Each group of indices is row-major. lhs_at uses batch, m and k indices, rhs_at batch, n and k.
     Body statements use `result`, the batch indices, and `row` and `column`: the flattened m and n
-    positions. Sums over k are in order, in panels (see the backend), each step one fused
-    multiply-add for floats.
+    positions. Sums over k are in order, in panels of 256 that each start from 0 and are added up
+    from the first on, each step one fused multiply-add for floats.
     """
 
     result: str

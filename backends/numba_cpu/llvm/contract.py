@@ -18,6 +18,7 @@ from irgrad.backends.numba_cpu.llvm.contraction import (
     contraction_function,
     workspace_bytes,
 )
+from irgrad.backends.numba_cpu.llvm.contraction_switches import contraction_switches
 from irgrad.backends.numba_cpu.llvm.emit import Group, KernelEmitter, Scope
 from irgrad.backends.numba_cpu.llvm.schedule import choose_lanes
 from irgrad.backends.numba_cpu.llvm.sizes import Sizes, as_value
@@ -56,6 +57,14 @@ def contract_workspace(contract: Contract, vector_bytes: int) -> int:
     if not _is_blocked(contract):
         return 0
     return workspace_bytes(_spec(contract), vector_bytes)
+
+
+def contract_switches(contract: Contract, vector_bytes: int) -> tuple[str, ...]:
+    """A sentence for each choice that its code makes by named sizes; integers have plain loops."""
+    if not _is_blocked(contract):
+        return ()
+    epilogue = _plain_store(contract) is None
+    return contraction_switches(_spec(contract), vector_bytes, epilogue)
 
 
 def _is_blocked(contract: Contract) -> bool:
