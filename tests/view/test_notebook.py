@@ -71,7 +71,7 @@ def shown(step: Step) -> dict[str, Any]:
     assert program is not None
     jitted = ig.jit(lambda x, factor=1: inp.tanh(x) * factor, target="reference")
     unused = ig.jit(lambda x: x)
-    for x in (X, X[0], X.astype(np.float32)):
+    for x in (X, X[:1], X.astype(np.float32)):
         jitted(x, factor=2.0)
     params = {"w": np.ones((20, 24), np.float32), "b": np.ones(24, np.float32)}
     x, wanted = np.ones((48, 20), np.float32), np.ones((48, 24), np.float32)
@@ -213,6 +213,8 @@ def test_a_profile_and_a_history_are_tables(shown: dict[str, Any]) -> None:
         assert any(cell.startswith(reason) for cell in cells), reason
     assert "jitted(x, factor=2.0)" in {source_line(history, e.lines[0])
                                        for e in history if e.lines}  # fmt: skip
+    (hint,) = (e.text for e in history if "note" in e.classes)
+    assert hint == shown["jitted"].history.hint and hint in ig.explain_retraces(shown["jitted"])
     assert "not called" in shown["not called"]._repr_html_()
 
 
