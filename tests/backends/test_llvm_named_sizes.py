@@ -10,7 +10,7 @@ import numpy as np
 from irgrad.autodiff import gradient_graph
 from irgrad.backends.numba_cpu.llvm.compile import compile_module, load_object
 from irgrad.backends.numba_cpu.llvm.cpu import host_cpu
-from irgrad.backends.numba_cpu.llvm.entry import program_module
+from irgrad.backends.numba_cpu.llvm.entry import arena_bytes, program_module
 from irgrad.ir.dims import evaluate
 from irgrad.ir.graph import Graph, Value
 from irgrad.ir.spec import parse_type
@@ -30,6 +30,7 @@ class Code:
     def __init__(self, program: Program) -> None:
         cpu = host_cpu()
         self.program = program
+        self.scratch = arena_bytes(program, cpu.vector_bytes)
         self.loaded = load_object(
             compile_module(program_module(program, "named", cpu.vector_bytes), cpu)
         )
@@ -46,7 +47,8 @@ class Code:
             np.full(count * DTYPES[d].itemsize, 0xA5, np.uint8).view(DTYPES[d].numpy)
             for d, count in sized.outputs
         ]
-        arena = np.full(sized.arena_bytes + 128, 0xA5, np.uint8)
+        needed = self.program.workspace_bytes(dims) + self.scratch
+        arena = np.full(needed + 128, 0xA5, np.uint8)
         start = -arena.ctypes.data % 64
         table = np.array([a.ctypes.data for a in inputs + outputs], np.uint64)
         sizes = np.array([dims[name] for name in self.program.dims], np.int64)
@@ -55,8 +57,7 @@ class Code:
             context.ctypes.data, sizes.ctypes.data, table.ctypes.data, arena.ctypes.data + start
         )
         assert status == 0
-        behind = start + self.program.workspace_bytes(dims)
-        assert (arena[:start] == 0xA5).all() and (arena[behind:] == 0xA5).all()
+        assert (arena[:start] == 0xA5).all() and (arena[start + needed:] == 0xA5).all()
         return collect_results(sized, inputs, outputs)
 
 
@@ -75,6 +76,28 @@ def centred(x, y):  # noqa: ANN001, ANN201
 
     z = inp.exp(-inp.abs(x - inp.mean(x, axis=1, keepdims=True))) * y.T
     return inp.sum(z, axis=0), inp.sum(z), inp.argmax(z, axis=1), z @ y
+
+
+def layer(x, w, b, g, t):  # noqa: ANN001, ANN201
+    """A layer, what its gradients need, and products with a pattern of their own."""
+    import irgrad.numpy as inp
+
+    hidden = inp.maximum(inp.matmul(x, w) + b, 0)
+    into, weights = inp.matmul(g, w.T), inp.matmul(x.T, g)
+    blocks = inp.einsum("nhd,nke->hdke", inp.reshape(x, (-1, 3, 7)), inp.reshape(x, (-1, 7, 3)))
+    counts = inp.astype(inp.floor(x * 4), "int32")
+    column = inp.matmul(x, w[:, 0])
+    return hidden, into, w - 0.1 * weights, column, blocks, counts.T @ counts, t.T @ t
+
+
+def attention(q, k, v):  # noqa: ANN001, ANN201
+    """Heads of queries and keys in two named numbers."""
+    import irgrad.numpy as inp
+
+    scores = inp.einsum("nhd,mhd->hnm", q, k) * 0.25
+    weights = inp.exp(scores - inp.max(scores, axis=2, keepdims=True))
+    mixed = inp.einsum("hnm,mhd->nhd", weights, v)
+    return mixed / inp.sum(weights, axis=2).T[:, :, None], inp.matmul(scores, scores.swapaxes(1, 2))
 
 
 def program_of(graph: Graph) -> Program:

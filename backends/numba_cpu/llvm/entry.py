@@ -35,7 +35,10 @@ def _aligned(size: int) -> int:
 
 
 def arena_bytes(program: Program, vector_bytes: int) -> int:
-    """Size of the arena that the program's entry needs: its own bytes, then kernels' scratch."""
+    """Size of the arena that the program's entry needs: its own bytes, then kernels' scratch.
+
+    Of a program with named sizes it has `workspace_bytes(dims)` bytes more: those of its slots.
+    """
     scratch = max((kernel_workspace(k, vector_bytes) for k in program.kernels), default=0)
     return _aligned(program.arena_bytes) + scratch
 

@@ -9,7 +9,6 @@ from llvmlite import ir
 from irgrad.backends.numba_cpu.llvm.contract import contract_workspace, emit_contract
 from irgrad.backends.numba_cpu.llvm.emit import KernelEmitter, Mark, Scope, scalar_dtypes
 from irgrad.backends.numba_cpu.llvm.loops import emit_loop
-from irgrad.backends.numba_cpu.llvm.named_contract import emit_named_contract
 from irgrad.backends.numba_cpu.llvm.sizes import Sizes
 from irgrad.backends.numba_cpu.llvm.vectors import POINTER, VOID
 from irgrad.kernel.ir import Check, Contract, Kernel, walk
@@ -21,9 +20,10 @@ def needs_context(kernel: Kernel) -> bool:
 
 
 def kernel_workspace(kernel: Kernel, vector_bytes: int) -> int:
-    """Bytes of scratch, aligned to 64, that the kernel's function takes; 0: none, no parameter."""
-    if kernel.dims:
-        return 0
+    """Bytes of scratch, aligned to 64, that the kernel's function takes; 0: none, no parameter.
+
+    Enough for all named sizes.
+    """
     contracts = [s for s in kernel.body if isinstance(s, Contract)]
     return max((contract_workspace(s, vector_bytes) for s in contracts), default=0)
 
@@ -74,10 +74,7 @@ def kernel_function(
         if isinstance(statement, Contract):
             if mark is not None:
                 mark(builder, statement)
-            if named:
-                emit_named_contract(emitter, scope, statement)
-            else:
-                emit_contract(emitter, scope, kernel, statement, scratch)
+            emit_contract(emitter, scope, kernel, statement, scratch)
         else:
             emitter.emit(scope, (statement,))
     builder.ret_void()
