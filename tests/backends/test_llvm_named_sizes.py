@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,12 +12,13 @@ from irgrad.autodiff import gradient_graph
 from irgrad.backends.numba_cpu.llvm.compile import compile_module, load_object
 from irgrad.backends.numba_cpu.llvm.cpu import host_cpu
 from irgrad.backends.numba_cpu.llvm.entry import arena_bytes, program_module
-from irgrad.ir.dims import evaluate
+from irgrad.ir.dims import evaluate, symbol
 from irgrad.ir.graph import Graph, Value
 from irgrad.ir.spec import parse_type
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.instantiate import instantiate
-from irgrad.kernel.program import Program
+from irgrad.kernel.ir import Affine, Buffer, Kernel, Load, Store
+from irgrad.kernel.program import Call, Program, Slot
 from irgrad.kernel.run import collect_results
 from irgrad.passes.lower import lower
 from irgrad.passes.pipeline import pipeline
@@ -132,3 +134,31 @@ def test_reductions_and_products_over_two_named_axes():
     graph = trace(centred, parse_type("f64[n,m]"), parse_type("f64[m,n]"))
     pairs = ((0, 3), (1, 1), (2, 31), (5, 33), (3, 64), (2, 300), (65, 7))
     check(graph, [{"n": n, "m": m} for n, m in pairs])
+
+
+def test_the_products_of_a_layer_and_of_integers():
+    types = ("f32[n,21]", "f32[21,70]", "f32[70]", "f32[n,70]", "i64[n,5]")
+    graph = trace(layer, *map(parse_type, types))
+    check(graph, [{"n": n} for n in (0, 1, 2, 3, 7, 31, 64, 257, 600)])
+
+
+def test_attention_over_two_named_numbers():
+    graph = trace(attention, *map(parse_type, ("f64[n,2,20]", "f64[m,2,20]", "f64[m,2,20]")))
+    pairs = ((0, 3), (1, 1), (2, 1), (1, 40), (3, 2), (16, 16), (31, 64), (65, 9), (20, 260))
+    check(graph, [{"n": n, "m": m} for n, m in pairs])
+
+
+def test_kernels_that_depend_on_other_names_are_functions_of_their_own():
+    sizes = ((4, ()), (symbol("n") + 1, ("n",)))
+    body = (Load("v", "a", Affine(), "f32"), Store("r", Affine(), "v"))
+    kernels = tuple(
+        Kernel(f"k{i}", (Buffer("a", "f32", size, "read"), Buffer("r", "f32", 1, "write")), body,
+               dims=dims)
+        for i, (size, dims) in enumerate(sizes)
+    )  # fmt: skip
+    calls = tuple(Call(i, (Slot("input", i), Slot("output", i))) for i in range(2))
+    inputs = tuple(("f32", size) for size, _ in sizes)
+    program = Program(kernels, calls, inputs, (("f32", 1),) * 2, (), 0, dims=("n",))
+    text = str(program_module(program, "named", 32))
+    heads = re.findall(r'define .* @"kernel_._k.\"\((.*)\)', text)
+    assert [head.count("ptr") for head in heads] == [2, 3]

@@ -199,6 +199,13 @@ def test_compile_writes_a_folder(folder: Path) -> None:
     assert "edits" in (folder / "out" / "rewrites.txt").read_text()
 
 
+def test_compile_for_named_sizes(folder: Path) -> None:
+    run_well("compile", "f.irg", "out")
+    report = (folder / "out" / "report.txt").read_text()
+    assert "n: axis 0 of x f32[n,4]" in report
+    assert "dims (n)" in next((folder / "out" / "kernels").glob("*.txt")).read_text()
+
+
 def test_compile_for_the_interpreter(folder: Path) -> None:
     run_well("compile", "model.py:sized", "out", "--target", "reference")
     assert sorted(p.name for p in (folder / "out").iterdir()) == [
