@@ -13,6 +13,7 @@ from .door import FRAME_HEADER
 ALIGNMENT = 64
 POOL_BYTES = 64 << 20
 POOL_FRAMES = 16
+WATCH_AT = FRAME_HEADER - 8  # in the header: where the address of a table of `watch` is
 
 
 class Context(ctypes.Structure):
@@ -28,21 +29,34 @@ class Context(ctypes.Structure):
 
 
 class Frame:
-    """One block of memory: an irg_ctx at `address`, the arena `FRAME_HEADER` bytes later."""
+    """One block of memory: an irg_ctx at `address`, the arena `FRAME_HEADER` bytes later.
 
-    __slots__ = ("_memory", "address")
+    watch: the address of the table where the code looks at its results, see `watch`.
+    """
 
-    def __init__(self, arena_bytes: int) -> None:
+    __slots__ = ("_memory", "_watch", "address")
+
+    def __init__(self, arena_bytes: int, watch: int = 0) -> None:
         self._memory = np.empty(FRAME_HEADER + arena_bytes + ALIGNMENT, dtype=np.uint8)
         start = self._memory.__array_interface__["data"][0]
         self.address = -(-start // ALIGNMENT) * ALIGNMENT
+        self._watch = watch
+        self._clear()
+
+    def _clear(self) -> None:
         ctypes.memset(self.address, 0, FRAME_HEADER)
+        ctypes.c_uint64.from_address(self.address + WATCH_AT).value = self._watch
+
+    @property
+    def status(self) -> int:
+        """What the last call recorded: 0 nothing, 1 a failed check, or `watch.NOT_FINITE`."""
+        return int(Context.from_address(self.address).status)
 
     def take_failure(self) -> tuple[int, int]:
         """The number and the flat position of the check that failed; clears the record."""
         context = Context.from_address(self.address)
         failure = int(context.check), int(context.position)
-        ctypes.memset(self.address, 0, FRAME_HEADER)
+        self._clear()
         return failure
 
 
