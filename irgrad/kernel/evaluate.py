@@ -25,6 +25,7 @@ from .ir import (
     Affine,
     Check,
     Contract,
+    Every,
     For,
     Kernel,
     Let,
@@ -102,6 +103,9 @@ class _Run:
                 case For():
                     for i in range(as_number(statement.extent)):
                         self.body(statement.body, dict(scalars), {**indices, statement.index: i})
+                case Every():
+                    if statement.runs_at(indices[statement.index], as_number(statement.extent)):
+                        self.body(statement.body, dict(scalars), indices)
                 case Reduce():
                     self._reduce(statement, scalars, indices)
                 case Contract():

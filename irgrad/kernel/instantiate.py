@@ -12,6 +12,7 @@ from .ir import (
     Check,
     Contract,
     ContractionIndex,
+    Every,
     For,
     Kernel,
     Let,
@@ -84,7 +85,7 @@ def _statement(statement: Statement, dims: Dims) -> Statement:
             return statement
         case Load() | Store() | Accumulate() | Check():
             return replace(statement, at=_affine(statement.at, dims))
-        case For() | Reduce():
+        case For() | Every() | Reduce():
             extent = evaluate(statement.extent, dims)
             return replace(statement, extent=extent, body=_body(statement.body, dims))
         case Contract():

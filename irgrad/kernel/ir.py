@@ -170,6 +170,27 @@ class For:
 
 
 @dataclass(frozen=True, slots=True)
+class Every:
+    """Run body in the first iteration of each block of the loop over index, or in the last one.
+
+    Blocks are `block` iterations long, the last one shorter where `extent`, which is that of the
+    loop, is no multiple.
+    """
+
+    index: str
+    extent: Size
+    block: int
+    last: bool
+    body: tuple[Statement, ...]
+
+    def runs_at(self, index: int, extent: int) -> bool:
+        """Whether the body runs in an iteration of so many."""
+        if self.last:
+            return index % self.block == self.block - 1 or index == extent - 1
+        return index % self.block == 0
+
+
+@dataclass(frozen=True, slots=True)
 class Reduce:
     """Run body for index = 0 .. extent-1 and combine values; the body may also store."""
 
@@ -212,7 +233,8 @@ class Contract:
     body: tuple[Statement, ...]
 
 
-Statement = Let | Load | Store | Accumulate | Check | For | Reduce | Contract
+Compound = For | Every | Reduce | Contract
+Statement = Let | Load | Store | Accumulate | Check | Compound
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +274,7 @@ class Kernel:
 
 def nested(statement: Statement) -> tuple[Statement, ...]:
     """The body of a statement that has one, else ()."""
-    return statement.body if isinstance(statement, For | Reduce | Contract) else ()
+    return statement.body if isinstance(statement, Compound) else ()
 
 
 def walk(body: tuple[Statement, ...]) -> Iterator[Statement]:
@@ -276,7 +298,7 @@ def _sizes(statement: Statement) -> Iterator[Size]:
         case Let():
             if isinstance(statement.value, Dim):
                 yield statement.value
-        case For() | Reduce():
+        case For() | Every() | Reduce():
             yield statement.extent
         case Contract():
             groups = (statement.batch, statement.m, statement.n, statement.k)

@@ -18,6 +18,7 @@ from .ir import (
     Accumulate,
     Affine,
     Buffer,
+    Compound,
     Contract,
     For,
     Kernel,
@@ -60,7 +61,7 @@ def can_share(kernel: Kernel, read: str, write: str) -> bool:
 def _indices_around(body: tuple[Statement, ...], at: Affine) -> bool:
     """Whether every loop that holds a store at `at` has a coefficient there, or a single turn."""
     for statement in body:
-        if isinstance(statement, For | Reduce | Contract):
+        if isinstance(statement, Compound):
             holds = any(isinstance(s, Store) and s.at == at for s in walk(statement.body))
             if not holds:
                 continue
@@ -68,8 +69,8 @@ def _indices_around(body: tuple[Statement, ...], at: Affine) -> bool:
                 many = not isinstance(statement.extent, int) or statement.extent > 1
                 if many and at.coefficient(statement.index) == 0:
                     return False
-                if not _indices_around(statement.body, at):
-                    return False
+            if not _indices_around(statement.body, at):
+                return False
     return True
 
 
@@ -104,7 +105,7 @@ def _rename(body: tuple[Statement, ...], names: Mapping[str, str]) -> tuple[Stat
             result.append(
                 replace(statement, buffer=names.get(statement.buffer, statement.buffer))
             )
-        elif isinstance(statement, For | Reduce | Contract):
+        elif isinstance(statement, Compound):
             result.append(replace(statement, body=_rename(statement.body, names)))
         else:
             result.append(statement)

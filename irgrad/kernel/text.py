@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from .ir import (
     Accumulate,
     Check,
+    Compound,
     Contract,
     ContractionIndex,
+    Every,
     For,
     Kernel,
     Let,
@@ -34,7 +36,7 @@ def kernel_lines(kernel: Kernel) -> list[tuple[str, Statement | None]]:
 
 def statement_text(statement: Statement) -> str:
     """One line: a statement, of a statement with a body its head."""
-    if isinstance(statement, For | Reduce | Contract):
+    if isinstance(statement, Compound):
         return _head(statement)
     return _simple(statement)
 
@@ -43,7 +45,7 @@ def _lines(
     body: tuple[Statement, ...], indent: str
 ) -> Iterator[tuple[str, Statement | None]]:
     for statement in body:
-        if isinstance(statement, For | Reduce | Contract):
+        if isinstance(statement, Compound):
             yield f"{indent}{_head(statement)} {{", statement
             yield from _lines(statement.body, indent + "  ")
             yield f"{indent}}}", None
@@ -68,11 +70,14 @@ def _simple(statement: Let | Load | Store | Accumulate | Check) -> str:
             return f"check {statement.check} at {statement.at}: {statement.value}"
 
 
-def _head(statement: For | Reduce | Contract) -> str:
+def _head(statement: Compound) -> str:
     match statement:
         case For():
             kind = "parallel for" if statement.parallel else "for"
             return f"{kind} {statement.index} < {statement.extent}"
+        case Every():
+            turn = "last" if statement.last else "first"
+            return f"in the {turn} of each {statement.block} of {statement.index}"
         case Reduce():
             results = ", ".join(
                 f"{r.name} = {r.kind}({r.value}): {r.dtype}" for r in statement.results

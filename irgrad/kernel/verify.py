@@ -15,8 +15,10 @@ from .ir import (
     Affine,
     Buffer,
     Check,
+    Compound,
     Contract,
     ContractionIndex,
+    Every,
     For,
     Kernel,
     Let,
@@ -124,6 +126,10 @@ class _Verifier:
                     self._range(statement, statement.at, extents)
                 case For() | Reduce():
                     self._loop(statement, scalars, extents)
+                case Every():
+                    if extents.get(statement.index) != statement.extent or statement.block < 1:
+                        self._fail(statement, "the index and extent of a loop around", statement)
+                    self.body(statement.body, dict(scalars), extents)
                 case Contract():
                     self._contract(statement, scalars, extents)
 
@@ -231,7 +237,7 @@ class _Verifier:
         self._new_index(loop, loop.index, loop.extent, extents)
         inner = dict(scalars)
         if isinstance(loop, Reduce) and any(
-            isinstance(s, For | Reduce | Contract) for s in loop.body
+            isinstance(s, Compound) for s in loop.body
         ):
             self._fail(loop, "no loop within a reduction", "one")
         self.body(loop.body, inner, {**extents, loop.index: loop.extent})
@@ -272,7 +278,7 @@ class _Verifier:
             inner[name] = product(index.extent for index in group)
         values = dict(scalars)
         self._define(contract, contract.result, contract.dtype, values)
-        if any(isinstance(s, For | Reduce | Contract) for s in contract.body):
+        if any(isinstance(s, Compound) for s in contract.body):
             self._fail(contract, "no loop after a contraction's sum", "one")
         self.body(contract.body, values, inner)
 

@@ -17,6 +17,7 @@ from .views import GENERATORS, VIEW_OPS, View, contiguous_strides
 RECOMPUTE_FLOPS = 8  # a later stage computes a chain of at most this cost again
 ROW_BUFFER_BYTES = 1 << 18
 MIN_BLOCK = 8  # outer points that are summed apart, at least
+NAMED_BLOCK = 64  # the same where their number has a name
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class LoopSites:
         self.locals: dict[str, Buffer] = {}
         self.accumulated = [k for k in self.members if self.sites[k].combine in ("line", "point")]
         self.space = self._space()
-        self.block = self._block()
+        self.block, self.named_block = self._blocks()
         if self.block:
             self.space = self.space.blocked(self.block)
         self.kept = self._plan_kept()
@@ -214,26 +215,27 @@ class LoopSites:
     def _copies_iota(self, key: int, view: View) -> bool:
         return view.source.node == key and self.region[key].op == "iota"
 
-    def _block(self) -> int:
-        """How many outer points are summed apart before they join the result, 0 for all.
+    def _blocks(self) -> tuple[int, int]:
+        """How many outer points are summed apart before they join the result, 0 for all: by a loop
+        around that of a block, and within a loop of named extent.
 
         Summing n terms in blocks of b leaves errors that grow with b + n/b in place of n.
         """
         floats = any(self.region.type(Value(k)).dtype.is_float for k in self.accumulated)
         if not floats or len(self.space.outer) != 1:
-            return 0
+            return 0, 0
         outer = range(len(self.domain) - self.rows)
         if any(self.sites[key].strides[axis] for key in self.accumulated for axis in outer):
-            return 0
+            return 0, 0
         sizes = map(self._result_bytes, self.accumulated)
         if not all(is_within(size, ROW_BUFFER_BYTES) for size in sizes):
-            return 0
+            return 0, 0
         extent = self.space.outer[0].extent
         if not isinstance(extent, int):
-            return 0
+            return 0, NAMED_BLOCK
         last = min(2 * math.isqrt(extent), extent // 2)
         blocks = [b for b in range(MIN_BLOCK, last + 1) if extent % b == 0]
-        return min(blocks, key=lambda b: b + extent // b, default=0)
+        return min(blocks, key=lambda b: b + extent // b, default=0), 0
 
     def _result_bytes(self, key: int) -> Size:
         type_ = self.region.type(Value(key))

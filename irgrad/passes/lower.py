@@ -14,11 +14,10 @@ from ..kernel.ir import (
     Affine,
     Buffer,
     Check,
-    Contract,
+    Compound,
     For,
     Kernel,
     Load,
-    Reduce,
     Statement,
     Store,
     kernel_dims,
@@ -187,7 +186,7 @@ def _with_check(body: tuple[Statement, ...], number: int) -> tuple[Statement, ..
     for statement in body:
         if isinstance(statement, Check):
             statement = replace(statement, check=number)
-        elif isinstance(statement, For | Reduce | Contract):
+        elif isinstance(statement, Compound):
             statement = replace(statement, body=_with_check(statement.body, number))
         result.append(statement)
     return tuple(result)

@@ -15,6 +15,7 @@ from ..kernel.ir import (
     Affine,
     Buffer,
     Check,
+    Every,
     For,
     Kernel,
     Load,
@@ -72,6 +73,8 @@ class LoopLowering:
             self._stage_loop()
         body: tuple[Statement, ...] = tuple(self.row.statements)
         for axis in reversed(self.space.outer):
+            if self.analysis.named_block:
+                body = self._named_block_body(body, axis.index, axis.extent)
             body = (For(axis.index, axis.extent, body, not self.accumulated),)
             if self.analysis.block and axis is self.space.outer[-1]:
                 body = self._block_body(body)
@@ -127,6 +130,23 @@ class LoopLowering:
 
     def _block_body(self, body: tuple[Statement, ...]) -> tuple[Statement, ...]:
         """The loops over one block: its own sums from their start, then added to the results."""
+        first, last = self._block_ends()
+        return (*first, *body, *last)
+
+    def _named_block_body(
+        self, body: tuple[Statement, ...], index: str, extent: Size
+    ) -> tuple[Statement, ...]:
+        """The same in a loop of a named extent, whose last block may be short."""
+        block = self.analysis.named_block
+        first, last = self._block_ends()
+        return (
+            Every(index, extent, block, False, first),
+            *body,
+            Every(index, extent, block, True, last),
+        )
+
+    def _block_ends(self) -> tuple[tuple[Statement, ...], tuple[Statement, ...]]:
+        """What starts the sums of a block, and what adds them to the results."""
         first: list[Statement] = []
         last: list[Statement] = []
         for key in self.accumulated:
@@ -142,12 +162,13 @@ class LoopLowering:
                 Load(value, local, at, type_.dtype.name),
                 Accumulate(kind, self.result_of[key], at, value),
             )))
-        return (*first, *body, *last)
+        return tuple(first), tuple(last)
 
     def _accumulate(self, key: int, scope: Scope, value: str, rows: bool) -> None:
         at = self.space.at(0, self.sites[key].strides, rows=rows)
         result = self.result_of[key]
-        target = f"b_{result}" if self.analysis.block else result
+        blocked = self.analysis.block or self.analysis.named_block
+        target = f"b_{result}" if blocked else result
         scope.statements.append(Accumulate(kind_of(self.region[key].op), target, at, value))
 
     # -- rows ------------------------------------------------------------------------------------

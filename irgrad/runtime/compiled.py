@@ -441,11 +441,13 @@ class Compiled:
 
         It takes the leaves of the arguments, arrays (of rank 0 also numbers), and gives the result,
         or a flat tuple where it has several leaves. Donated arrays are overwritten and returned.
-        In jitted code it raises ValueError for an array that does not fit, CheckError where a
-        check of the program fails; TypingError, when it is compiled, for one of another dtype or
-        rank. What jitted code has used stays in memory until the process ends.
+        In jitted code it raises ValueError for an array that does not fit, ShapeError or LimitError
+        for sizes that the program cannot have, CheckError where a check of the program fails;
+        TypingError, when it is compiled, for an array of another dtype or rank. What jitted code
+        has used stays in memory until the process ends.
 
-        Raises ArgumentError where the target has no compiled code.
+        Raises ArgumentError where the target has no compiled code, and for a named size that no
+        axis of an argument determines alone.
         """
         return self._parts.executable.numba_function()
 

@@ -97,6 +97,11 @@ class History:
         """What all compiles took."""
         return sum(record.seconds for record in self.records)
 
+    @property
+    def hint(self) -> str:
+        """What would spare compiles, "" where nothing is known."""
+        return HINT if any(record.cause.is_sizes for record in list(self.records)) else ""
+
     def __repr__(self) -> str:
         return f"History({short(self.function)}, {how_many(len(self.records), 'compile')})"
 
@@ -114,8 +119,8 @@ class History:
             where = f"  {_called_at(record.location)}" if record.location else ""
             lines.append(f"  compile {record.number}: {record.seconds:.3f} s{where}")
             lines += [f"    {line}" for line in _cause_lines(record.cause)]
-        if any(record.cause.is_sizes for record in records):
-            lines.append(f"  {HINT}")
+        if self.hint:
+            lines.append(f"  {self.hint}")
         return "\n".join(lines)
 
 

@@ -15,6 +15,7 @@ from ..kernel.ir import (
     Accumulate,
     Check,
     Contract,
+    Every,
     For,
     Kernel,
     Let,
@@ -64,7 +65,7 @@ def ir_lines(kernel: Kernel, region: Graph | None) -> list[tuple[str, Origins]]:
                 return reduces
             case Contract():
                 return contracts
-            case For():
+            case For() | Every():
                 return merge(*(of(inner) for inner in nested(statement)))
 
     first = kernel.origin[:1]

@@ -259,6 +259,7 @@ def _history_element(view: Fragment, history: History) -> str:
     facts = [f"{how_many(len(records), 'compile')}, {seconds:.3f} s"]
     head = ("#compile", "#seconds", "called at", "why")
     body = view.table(head, rows) if rows else '<p class="note">It was not called yet.</p>'
+    body += f'<p class="note">{escape(history.hint)}</p>' if history.hint else ""
     return view.element(f"jit {history.function}", facts, body)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,14 @@ from numba.core.errors import TypingError
 
 import irgrad as ig
 import irgrad.numpy as inp
-from irgrad.backends.numba_cpu.runtime.jitted_plan import determined
+from irgrad.backends.numba_cpu.runtime.jitted_plan import determined, jitted_plan
+from irgrad.backends.numba_cpu.runtime.numba_door import _Printer
 from irgrad.backends.numba_cpu.runtime.numba_stubs import quotient
-from irgrad.errors import ArgumentError, CheckError, ShapeError
+from irgrad.driver import lower_graph
+from irgrad.errors import ArgumentError, CheckError, LimitError, ShapeError
 from irgrad.ir.dims import substitute, symbol
 from irgrad.ir.spec import parse_type
+from irgrad.ops.size_guards import check_sizes
 
 SPECS = ("f64[n,3]", "f64[2*m+n,3]", "f64[m]", "f64[]")
 SHIFT = np.array([0.5, -0.5, 0.25])
@@ -139,6 +143,20 @@ def test_names_that_no_axis_determines_are_refused() -> None:
     compiled = ig.compile(lambda x: x + 1, "f32[n*m]", emit="numba")
     with pytest.raises(ArgumentError, match="expected sizes of arguments that determine m, n"):
         _ = compiled.numba_function
+
+
+def test_guards_of_callers_are_those_of_the_program() -> None:
+    graph = ig.trace(lambda x: (x[:, None, 2:] * x[None, :, 2:]).sum(), "f32[n,m]")
+    optimised, program = lower_graph(graph, ig.Options())
+    lines = _Printer(jitted_plan(program, optimised))._guards()
+    assert "real_n" in "\n".join(lines)
+    space: dict[str, Any] = {"ShapeError": ShapeError, "LimitError": LimitError}
+    exec("def check(n, m):\n    " + "\n    ".join(lines), space)
+    for n, m, error in ((5, 2, None), (5, 1, ShapeError), (1 << 40, 2, LimitError)):
+        with pytest.raises(error) if error else nullcontext():
+            space["check"](n, m)
+        with pytest.raises(error) if error else nullcontext():
+            check_sizes(program.size_guards, {"n": n, "m": m})
 
 
 PLAIN = """

@@ -93,6 +93,8 @@ def test_those_of_a_rule_count_where_it_is_used(f: Any) -> None:
     assert lines(ig.trace(f, X)) == []
     (line,) = lines(ig.trace(ig.grad(lambda x: f(x).sum()), X))
     assert line.endswith("# widens in the rule")
+    forwards = lines(ig.trace(lambda x: ig.jvp(f, (x,), (x,)), X))
+    assert forwards == ([] if f is linear else [line])
 
 
 def test_both_dtypes_of_a_line_and_each_line() -> None:

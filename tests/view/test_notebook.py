@@ -71,7 +71,7 @@ def shown(step: Step) -> dict[str, Any]:
     assert program is not None
     jitted = ig.jit(lambda x, factor=1: inp.tanh(x) * factor, target="reference")
     unused = ig.jit(lambda x: x)
-    for x in (X, X[0], X.astype(np.float32)):
+    for x in (X, X[:1], X.astype(np.float32)):
         jitted(x, factor=2.0)
     params = {"w": np.ones((20, 24), np.float32), "b": np.ones(24, np.float32)}
     x, wanted = np.ones((48, 20), np.float32), np.ones((48, 24), np.float32)
@@ -213,6 +213,8 @@ def test_a_profile_and_a_history_are_tables(shown: dict[str, Any]) -> None:
         assert any(cell.startswith(reason) for cell in cells), reason
     assert "jitted(x, factor=2.0)" in {source_line(history, e.lines[0])
                                        for e in history if e.lines}  # fmt: skip
+    (hint,) = (e.text for e in history if "note" in e.classes)
+    assert hint == shown["jitted"].history.hint and hint in ig.explain_retraces(shown["jitted"])
     assert "not called" in shown["not called"]._repr_html_()
 
 
@@ -260,6 +262,20 @@ def test_elements_are_bounded(kind: str) -> None:
     left = [e.text for e in parts if "gap" in e.classes or "note" in e.classes]
     assert any("left out" in text for text in left) or kind in ("inputs", "operands", "kernel")
     assert len([e for e in parts if e.tag == "rect"]) < 1500
+    assert max((len(e.text) for e in parts if e.tag in ("code", "a")), default=0) <= 240
+
+
+def test_source_lines_are_bounded_and_links_to_others_left_out(tmp_path: Any) -> None:
+    path = tmp_path / "lines.py"
+    path.write_text("def f(x):\n" + "    x = abs(x)\n" * 230 + "    return x\n")
+    scope: dict[str, Any] = {}
+    exec(compile(path.read_text(), str(path), "exec"), scope)
+    parts = check_element(ig.trace(scope["f"], "f64[3]")._repr_html_())
+    assert len([e for e in parts if "data-s" in e.attributes]) == 160
+    assert any(e.text == "70 source lines left out" for e in parts if "gap" in e.classes)
+    of_lines = [e for e in parts if "l" in e.classes and e.lines]
+    linked = [e for e in parts if "href" in e.attributes]
+    assert (len(of_lines), len(linked)) == (230, 160)
 
 
 def test_a_long_run_is_shown_around_its_peak() -> None:
@@ -292,6 +308,10 @@ def test_nothing_of_the_user_becomes_markup(tmp_path: Any) -> None:
     place = Location(str(tmp_path / HOSTILE.replace("/", "")), 3, HOSTILE, HOSTILE)
     x = graph.add_input(ig.ir.parse_type("f64[3]"), HOSTILE, (place,))
     y = graph.add("sin", [x], [ig.ir.parse_type("f64[3]")], (), HOSTILE, (place,))
+    (tmp_path / place.file).write_text(f"\n\n# {HOSTILE}\n")
+    right = graph.add("gt", [x, x], [ig.ir.parse_type("bool[3]")])
+    says = (("message", HOSTILE),)
+    graph.effects = [graph.add("check", [ig.ir.Value(right)], [], says, "", (place,))]
     graph.outputs = [ig.ir.Value(y)]
     compiled = ig.compile(graph, target="reference")
     for one in (graph, compiled, lower(list(stage_graphs(graph, ig.Options()).values())[-1])):
@@ -302,6 +322,9 @@ def test_nothing_of_the_user_becomes_markup(tmp_path: Any) -> None:
         assert "\ue000" not in html
         assert "\n" not in repr(one)
         assert str(one)
+    parts = elements(graph._repr_html_())
+    assert any(f"# {HOSTILE[:20]}" in e.text for e in parts if "s" in e.classes)
+    assert any("<script>" in text for text in rows(parts))
 
 
 def test_a_graph_that_is_not_well_formed_says_so() -> None:

@@ -41,6 +41,7 @@ from irgrad.kernel.ir import (
     Buffer,
     Check,
     Contract,
+    Every,
     For,
     Let,
     Load,
@@ -126,7 +127,7 @@ class Scope:
         )
 
 
-LoopEmitter = Callable[["KernelEmitter", Scope, For | Reduce], None]
+LoopEmitter = Callable[["KernelEmitter", Scope, For | Every | Reduce], None]
 Mark = Callable[[ir.IRBuilder, Statement], None]
 
 
@@ -196,7 +197,7 @@ class KernelEmitter:
             elif isinstance(statement, Check):
                 self._check(scope, statement)
             else:
-                assert isinstance(statement, For | Reduce), "a contraction within another statement"
+                assert not isinstance(statement, Contract), "a contraction within a statement"
                 self.emit_loop(self, scope, statement)
         scope.builder.debug_metadata = around
 

@@ -18,14 +18,17 @@ from irgrad.backends.numba_cpu.llvm.structure import CountedLoop
 from irgrad.backends.numba_cpu.llvm.tiles import emit_tiles, plan_tiles
 from irgrad.backends.numba_cpu.llvm.vectors import first_lanes, integer
 from irgrad.ir.dims import as_number
-from irgrad.kernel.ir import For, Reduce, Statement, kernel_dims
+from irgrad.kernel.ir import Every, For, Reduce, Statement, kernel_dims
 
 STRAIGHT_GROUPS = 4
 STRAIGHT_COST = 48
 
 
-def emit_loop(emitter: KernelEmitter, scope: Scope, loop: For | Reduce) -> None:
+def emit_loop(emitter: KernelEmitter, scope: Scope, loop: For | Every | Reduce) -> None:
     """Emit a loop by the plan for it; a loop inside of a vector loop is unrolled."""
+    if isinstance(loop, Every):
+        _every(emitter, scope, loop)
+        return
     if isinstance(loop, For) and loop.extent == 0:
         return
     if scope.group is not None:
@@ -49,6 +52,23 @@ def emit_loop(emitter: KernelEmitter, scope: Scope, loop: For | Reduce) -> None:
         _vector_for(emitter, scope, loop, plan.lanes)
     else:
         _counted(emitter, scope, loop)
+
+
+def _every(emitter: KernelEmitter, scope: Scope, every: Every) -> None:
+    """What runs in the first or the last iteration of a block; its loop is one of single turns."""
+    index, extent = scope.indices[every.index], emitter.size(every.extent)
+    if isinstance(index, int):
+        if every.runs_at(index, as_number(every.extent)):
+            emitter.emit(scope.child(), every.body)
+        return
+    builder = scope.builder
+    place = builder.urem(index, integer(every.block))
+    runs = builder.icmp_signed("==", place, integer(every.block - 1 if every.last else 0))
+    if every.last:
+        end = builder.sub(as_value(extent), integer(1))
+        runs = builder.or_(runs, builder.icmp_signed("==", index, end))
+    with builder.if_then(runs):
+        emitter.emit(_group_scope(scope, builder), every.body)
 
 
 def _counted(emitter: KernelEmitter, scope: Scope, loop: For) -> None:

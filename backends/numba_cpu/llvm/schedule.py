@@ -17,6 +17,7 @@ from irgrad.kernel.ir import (
     Affine,
     Check,
     Contract,
+    Every,
     For,
     Let,
     Load,
@@ -51,7 +52,9 @@ def cost(body: Iterable[Statement]) -> int:
     """About the number of instructions of one iteration; nested loops count once an iteration."""
     total = 0
     for statement in body:
-        if isinstance(statement, For | Reduce):
+        if isinstance(statement, Every):
+            total += cost(statement.body) // statement.block
+        elif isinstance(statement, For | Reduce):
             total += likely(statement.extent) * cost(statement.body)
         elif isinstance(statement, Let):
             total += _let_cost(statement)
@@ -78,7 +81,8 @@ def plan_loop(loop: For | Reduce, dtypes: Mapping[str, str], vector_bytes: int) 
         not inner and extent <= UNROLL_EXTENT and extent * weight <= UNROLL_COST
     ):
         return LoopPlan("unrolled")
-    if inner and not _rows_as_lanes(loop, inner, weight):
+    blocks = any(isinstance(s, Every) for s in loop.body)
+    if blocks or (inner and not _rows_as_lanes(loop, inner, weight)):
         return LoopPlan("nest")
     if not lanes_are_independent(loop) or _has_named_stride(loop):
         return LoopPlan("nest" if inner else "sequential")

@@ -26,6 +26,7 @@ from irgrad.kernel.ir import (
     Check,
     Contract,
     ContractionIndex,
+    Every,
     For,
     Kernel,
     Let,
@@ -162,10 +163,21 @@ class _Printer:
                 case For():
                     with self._loop(statement.index, statement.extent):
                         self.body(statement.body)
+                case Every():
+                    with self.block(f"if {self._turn(statement)}:"):
+                        self.body(statement.body)
                 case Reduce():
                     self._reduce(statement)
                 case Contract():
                     self._contract(statement)
+
+    def _turn(self, every: Every) -> str:
+        """Whether an iteration is the first, or the last, of a block."""
+        index = self.names.of(every.index)
+        if not every.last:
+            return f"{index} % {every.block} == 0"
+        end = self.sizes.of(every.extent - 1)
+        return f"{index} % {every.block} == {every.block - 1} or {index} == {end}"
 
     def _loop(self, index: str, extent: Size) -> AbstractContextManager[None]:
         return self.block(f"for {self.names.of(index)} in range({self.sizes.of(extent)}):")
