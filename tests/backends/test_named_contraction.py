@@ -33,7 +33,10 @@ from irgrad.backends.numba_cpu.llvm.contraction import (  # noqa: E402
     contraction_function,
     workspace_bytes,
 )
-from irgrad.backends.numba_cpu.llvm.contraction_switches import contraction_switches  # noqa: E402
+from irgrad.backends.numba_cpu.llvm.contraction_switches import (  # noqa: E402
+    contraction_switches,
+    tile_at,
+)
 from irgrad.ir.dims import Size, evaluate, symbol  # noqa: E402
 
 N, M = symbol("n"), symbol("m")
@@ -204,6 +207,18 @@ def test_choices_by_size_have_words() -> None:
     weights = words(dense("f32", ((), (256,), (10,), (N,)), ("km", "kn", "mn")))
     assert "swapped where n >= 256" in weights and "sum over n: zeros where it is 0" in weights
     assert words(dense("f32", ((), (8,), (9,), (10,)), ("mk", "kn", "mn"))) == ""
+
+
+def test_the_choice_of_a_tile_folds_for_numbers() -> None:
+    spec = dense("f32", ((), (N,), (256,), (784,)), ("mk", "kn", "mn"))
+    rows = [tile_at(spec, 64, True, {"n": n})[0] for n in range(1, 300)]
+    assert all(r <= n for n, r in enumerate(rows, 1))
+    assert rows[0] == 1 and rows[99] == 6 and len(set(rows)) > 2
+    attention = dense("f32", ((), (N,), (M,), (64,)), ("mk", "nk", "mn"))
+    assert tile_at(attention, 64, False, {"n": 16, "m": 16}) == (16, 16)
+    deep = dense("f32", ((), (256,), (10,), (N,)), ("km", "kn", "mn"))
+    shapes = [tile_at(deep, 64, False, {"n": n}) for n in (255, 256)]
+    assert shapes[0][1] == 10 and shapes[1][1] > 10
 
 
 def test_scratch_memory_has_a_bound_for_all_sizes() -> None:

@@ -71,12 +71,14 @@ from irgrad.backends.numba_cpu.llvm.contraction_plan import (
     Axis,
     ContractionSpec,
     Plan,
+    is_thin,
     make_plans,
     make_scratch,
     table_maps,
     takes_mask,
     window_sizes,
 )
+from irgrad.backends.numba_cpu.llvm.contraction_thin import MAPS, thin_packer
 from irgrad.backends.numba_cpu.llvm.contraction_tile import MicroTile, micro_kernel
 from irgrad.backends.numba_cpu.llvm.contraction_window import windowed_packer
 from irgrad.backends.numba_cpu.llvm.sizes import Sizes
@@ -394,7 +396,10 @@ def _packer(
     """The packing function of one operand, null where it is read in place."""
     if layout == "direct":
         return ir.Constant(PACK, None)
-    packer = pack_function(module, plan, layout, columns, maps)
+    if maps == MAPS and is_thin(plan):
+        packer = thin_packer(module, plan)
+    else:
+        packer = pack_function(module, plan, layout, columns, maps)
     return windowed_packer(module, f"{name}.{maps[1]}", plan, packer, maps)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from irgrad.backends.numba_cpu.llvm.contraction_params import best_plan
 from irgrad.backends.numba_cpu.llvm.contraction_plan import (
     DEEP,
     ContractionSpec,
@@ -9,7 +12,7 @@ from irgrad.backends.numba_cpu.llvm.contraction_plan import (
     is_thin,
     make_plans,
 )
-from irgrad.ir.dims import Dim
+from irgrad.ir.dims import Dim, evaluate
 
 
 def contraction_switches(
@@ -37,6 +40,19 @@ def contraction_switches(
     if isinstance(plans[0].k, Dim):
         found.append(f"sum over {plans[0].k}: zeros where it is 0")
     return tuple(found)
+
+
+def tile_at(
+    spec: ContractionSpec, vector_bytes: int, epilogue: bool, dims: Mapping[str, int]
+) -> tuple[int, int]:
+    """(rows, columns) of the tile that the code takes at some sizes, none of which is empty.
+
+    Rows are columns of the result where the roles of the operands are swapped.
+    """
+    plans = make_plans(spec, vector_bytes, epilogue)
+    best = best_plan(plans, vector_bytes, lambda size: evaluate(size, dims))
+    assert isinstance(best, int)
+    return plans[best].rows, plans[best].columns
 
 
 def _packing(plan: Plan) -> str:
