@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import LimitError, ShapeError
-from ..ir.dims import Size, evaluate, lower_bound, names
+from ..ir.dims import Dim, Size, divide_exact, evaluate, lower_bound, names, substitute, symbol
 from ..ir.graph import Graph, Node, Value
 from ..ir.location import Location, describe
 from .registry import REGISTRY
@@ -67,11 +67,44 @@ def check_sizes(guards: tuple[SizeGuard, ...], dims: Mapping[str, int]) -> None:
 
 def first_new_guard(guards: Sequence[SizeGuard], known: Sequence[SizeGuard]) -> SizeGuard | None:
     """The first guard of a size that `known` ones do not imply; None where they imply all."""
-    sizes = [guard.size for guard in known if guard.size is not None]
+    sizes = [_lowest_terms(guard.size) for guard in known if guard.size is not None]
+    least: dict[str, int] = {}
+    for size in sizes:
+        for name, number in _least_numbers(size):
+            least[name] = max(number, least.get(name, 0))
+    shifts = {name: symbol(name) + number for name, number in least.items()}
     for guard in guards:
-        if guard.size is not None and not any(_is_known(guard.size - size) for size in sizes):
+        if guard.size is None or _is_known(substitute(guard.size, shifts)):
+            continue
+        wanted = _lowest_terms(guard.size)
+        if not any(_is_known(wanted - size) for size in sizes):
             return guard
     return None
+
+
+def _lowest_terms(size: Size) -> Size:
+    """A size that is >= 0 for the same numbers, its coefficients without a common divisor."""
+    terms = size.terms if isinstance(size, Dim) else ()
+    divisor = math.gcd(*(coefficient for monomial, coefficient in terms if monomial))
+    if divisor <= 1:
+        return size
+    constant = dict(terms).get((), 0)
+    found = divide_exact(size - constant, divisor)
+    assert found is not None, "a divisor of all coefficients"
+    return found + constant // divisor
+
+
+def _least_numbers(size: Size) -> Iterator[tuple[str, int]]:
+    """Names with the least number that each must be for a size to be >= 0, as far as this is seen:
+    n - 3 tells it of n, n*m - 1 that both are at least 1."""
+    if not isinstance(size, Dim) or len(size.terms) != 2:
+        return
+    (monomial, coefficient), (rest, constant) = size.terms
+    if rest or coefficient != 1 or constant >= 0:
+        return
+    single = len(monomial) == 1 and monomial[0][1] == 1
+    for name, _ in monomial:
+        yield name, -constant if single else 1
 
 
 def _guards(graph: Graph) -> Iterator[SizeGuard]:
