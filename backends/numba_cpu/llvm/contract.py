@@ -59,6 +59,14 @@ def contract_workspace(contract: Contract, vector_bytes: int) -> int:
     return workspace_bytes(_spec(contract), vector_bytes)
 
 
+def contract_switches(contract: Contract, vector_bytes: int) -> tuple[str, ...]:
+    """A sentence for each choice that its code makes by named sizes; integers have plain loops."""
+    if not _is_blocked(contract):
+        return ()
+    epilogue = _plain_store(contract) is None
+    return contraction_switches(_spec(contract), vector_bytes, epilogue)
+
+
 def _is_blocked(contract: Contract) -> bool:
     return DTYPES[contract.dtype].is_float
 
@@ -112,14 +120,6 @@ def _spec(contract: Contract) -> ContractionSpec:
         axes(contract.n, _strides(contract.n, column)),
         axes(contract.k, [0] * len(contract.k)),
     )
-
-
-def contract_switches(contract: Contract, vector_bytes: int) -> tuple[str, ...]:
-    """A sentence for each choice that its code makes by named sizes; integers have plain loops."""
-    if not _is_blocked(contract):
-        return ()
-    epilogue = _plain_store(contract) is None
-    return contraction_switches(_spec(contract), vector_bytes, epilogue)
 
 
 def emit_contract(

@@ -79,7 +79,7 @@ from irgrad.backends.numba_cpu.llvm.contraction_plan import (
     window_sizes,
 )
 from irgrad.backends.numba_cpu.llvm.contraction_thin import MAPS, thin_packer
-from irgrad.backends.numba_cpu.llvm.contraction_tile import MicroTile, micro_kernel
+from irgrad.backends.numba_cpu.llvm.contraction_tile import MicroTile, micro_kernel, zero_kernel
 from irgrad.backends.numba_cpu.llvm.contraction_window import windowed_packer
 from irgrad.backends.numba_cpu.llvm.sizes import Sizes
 from irgrad.backends.numba_cpu.llvm.sizes import as_value as as_i64
@@ -356,8 +356,7 @@ def _steps(
         finish = _epilogue_function(builder, plans, epilogue)
     elif plan.buffered:
         finish = store_function(module, plan)
-    empty = isinstance(plan.k, int) and plan.k == 0
-    kernels = _kernels(code, plan, empty)
+    kernels = _kernels(code, plan)
     name = f"{builder.function.name}.pack{number}"
     pack_a = _packer(module, name, plan, plan.a_layout, plan.rows, ("a_k", "a_m"))
     pack_b = _packer(module, name, plan, plan.b_layout, plan.columns, ("b_k", "b_n"))
@@ -365,19 +364,20 @@ def _steps(
     pack_b = select(packs_b(plan, code.value), pack_b, nothing)
     if isinstance(plan.k, Dim):
         some = code.value(plan.k) > 0
-        others = _kernels(code, plan, True)
-        kernels = select(some, kernels[0], others[0]), select(some, kernels[1], others[1])
+        zeros = zero_kernel(module, plan.dtype)
+        kernels = select(some, kernels[0], zeros), select(some, kernels[1], zeros)
         pack_a, pack_b = select(some, pack_a, nothing), select(some, pack_b, nothing)
     add = add_function(module, plan.dtype, plan.lanes) if plan.several else ir.Constant(ADD, None)
     return Steps(*kernels, pack_a, pack_b, add, finish)
 
 
-def _kernels(code: _Code, plan: Plan, empty: bool) -> tuple[ir.Value, ir.Value]:
+def _kernels(code: _Code, plan: Plan) -> tuple[ir.Value, ir.Value]:
     """The micro-kernels of full column tiles and of the last one."""
 
     def kernel(columns: int, masked: bool) -> ir.Function:
         shape = plan.dtype, plan.lanes, plan.rows, columns
         masked = masked or takes_mask(columns, plan.lanes, code.vector_bytes)
+        empty = isinstance(plan.k, int) and plan.k == 0
         return micro_kernel(code.builder.module, MicroTile(*shape, masked, empty))
 
     full = kernel(plan.columns, False)

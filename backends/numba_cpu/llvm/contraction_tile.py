@@ -18,9 +18,10 @@ from irgrad.backends.numba_cpu.llvm.contraction_emit import (
     load,
     store,
     times,
+    turning_loop,
     zero,
 )
-from irgrad.backends.numba_cpu.llvm.contraction_params import read
+from irgrad.backends.numba_cpu.llvm.contraction_params import read, slot
 from irgrad.backends.numba_cpu.llvm.contraction_plan import ITEM_BYTES, Segment, segments
 
 _CHAINS_PER_TURN = 12
@@ -84,6 +85,26 @@ def micro_kernel(module: ir.Module, tile: MicroTile) -> ir.Function:
         _store_sums(frame, c, c_row, _sums(frame, a, b, k))
 
     return internal_function(module, tile.name, KERNEL_ARGUMENTS, emit)
+
+
+def zero_kernel(module: ir.Module, dtype: str) -> ir.Function:
+    """The micro-kernel of any tile for sums that turn out to be of nothing."""
+    item = ITEM_BYTES[dtype]
+
+    def emit(builder: ir.IRBuilder, values: list[ir.Value]) -> None:
+        parameters, _, _, c, c_row, _, shape = values
+        rows, columns, n, full_columns = (
+            read(builder, parameters, name) for name in ("rows", "columns", "n", "full_columns")
+        )
+        is_full = builder.icmp_unsigned("==", shape, slot(builder, parameters, "step"))
+        count = builder.select(is_full, columns, builder.sub(n, full_columns))
+        with turning_loop(builder, 2) as turns:
+            i, j = turns.indices
+            place = advance(builder, c, builder.mul(i, c_row), times(builder, j, item))
+            store(builder, dtype, zero(builder, dtype, 1), place, 1)
+            turns.limits = [(rows, integer(1)), (count, integer(1))]
+
+    return internal_function(module, f"zeros_{dtype}", KERNEL_ARGUMENTS, emit)
 
 
 def _part_mask(builder: ir.IRBuilder, part: Segment, bits: ir.Value | None) -> ir.Value | None:
