@@ -187,15 +187,10 @@ def make_parameters(plan: Plan, scratch: Scratch, value: Value = as_number) -> P
         sums_row=buffer_row,
         sums_place=scratch.sums,
         c_row=buffer_row if plan.buffered else c_m,
-        a_k_map=describe("a_k"),
-        a_m_map=describe("a_m"),
-        a_place=scratch.a,
-        b_k_map=describe("b_k"),
-        b_n_map=describe("b_n"),
-        b_place=scratch.b,
-        c_m_map=describe("c_m"),
-        c_n_map=describe("c_n"),
-    )
+        a_k_map=describe("a_k"), a_m_map=describe("a_m"), a_place=scratch.a,
+        b_k_map=describe("b_k"), b_n_map=describe("b_n"), b_place=scratch.b,
+        c_m_map=describe("c_m"), c_n_map=describe("c_n"),
+    )  # fmt: skip
 
 
 def _low_bits(count: Number) -> Number:
