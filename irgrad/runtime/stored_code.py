@@ -30,8 +30,9 @@ _CHECKED_FROM = _HEADER.size - 32
 class StoredCode:
     """The code of a graph and what a call needs to know of its program.
 
-    inputs, outputs, results: as in `Program`. arena_bytes: scratch memory of a call. work: flops
-    and bytes of a call. kernels: their number. program: a digest that equal programs share; symbol:
+    inputs, outputs, results: as in `Program`. arena_bytes: scratch memory of a call;
+    worker_bytes: more of it for each worker but one, 0 where nothing is divided. work: flops and
+    bytes of a call. kernels: their number. program: a digest that equal programs share; symbol:
     the entry. text: the optimised graph, without names. data: the object file. door: that of the
     code which calls it from Python.
     """
@@ -40,6 +41,7 @@ class StoredCode:
     outputs: tuple[tuple[str, int], ...]
     results: tuple[Result, ...]
     arena_bytes: int
+    worker_bytes: int
     work: int
     kernels: int
     program: str
@@ -59,6 +61,7 @@ def pack(key: str, code: StoredCode) -> bytes:
         "outputs": code.outputs,
         "results": [(r.kind, r.number, r.shape, r.dtype) for r in code.results],
         "arena_bytes": code.arena_bytes,
+        "worker_bytes": code.worker_bytes,
         "work": code.work,
         "kernels": code.kernels,
         "program": code.program,
@@ -121,6 +124,7 @@ def _code(fields: Any, text: str, data: bytes, door: bytes) -> StoredCode:
             for kind, number, shape, dtype in fields["results"]
         ),
         arena_bytes=_count(fields["arena_bytes"]),
+        worker_bytes=_count(fields["worker_bytes"]),
         work=_count(fields["work"]),
         kernels=_count(fields["kernels"]),
         program=_text(fields["program"]),
@@ -129,8 +133,8 @@ def _code(fields: Any, text: str, data: bytes, door: bytes) -> StoredCode:
         data=data,
         door=door,
     )
-    if code.arena_bytes > MAX_ARENA:
-        raise ValueError(f"an arena of {code.arena_bytes} bytes")
+    if max(code.arena_bytes, code.worker_bytes) > MAX_ARENA:
+        raise ValueError(f"an arena of {code.arena_bytes} + {code.worker_bytes} bytes")
     return code
 
 

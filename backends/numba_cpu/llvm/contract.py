@@ -56,6 +56,11 @@ def contract_workspace(contract: Contract, vector_bytes: int) -> int:
     return workspace_bytes(_spec(contract), vector_bytes)
 
 
+def contract_units(contract: Contract, vector_bytes: int) -> tuple[int, int] | None:
+    """(units that can run side by side, how many parts are enough); None where there are none."""
+    return None
+
+
 def _is_blocked(contract: Contract) -> bool:
     return DTYPES[contract.dtype].is_float
 

@@ -21,6 +21,7 @@ from .call_plan import Call, Leaves, call_plan
 from .door import FRAME_HEADER, NOT_PLAIN, OK, load_door, make_table
 from .frames import Frame, FramePool
 from .layout import layout_is_known
+from .pool import shared_services
 
 if TYPE_CHECKING:
     from irgrad.runtime.profiling import TimedRun
@@ -35,7 +36,8 @@ class Code:
     """Loaded machine code.
 
     address: of the entry, whose name is `symbol`. digest: of the program, equal for equal ones.
-    arena_bytes: scratch memory of a call. data: the object file. seconds: compile time by phase.
+    arena_bytes: scratch memory of a call; worker_bytes: more of it for each worker but one, 0 where
+    nothing is divided between workers. data: the object file. seconds: compile time by phase.
     door: the object file of the door. owner: what keeps the code in memory.
     """
 
@@ -43,6 +45,7 @@ class Code:
     symbol: str
     digest: str
     arena_bytes: int
+    worker_bytes: int
     data: bytes
     door: bytes
     seconds: Mapping[str, float]
@@ -70,7 +73,7 @@ class Executable:
         self.seconds = dict(code.seconds) if fresh else {}
         self._program = program
         self._code = code
-        self._pool = FramePool(code.arena_bytes, Frame)
+        self._pool = FramePool(code.arena_bytes, partial(_new_frame, code))
         self._plan = call_plan(program, graph)
         self._entry = ctypes.CFUNCTYPE(ctypes.c_int32, *(ctypes.c_void_p,) * 4)(code.address)
         native = layout_is_known() if through_door is None else through_door
@@ -100,6 +103,7 @@ class Executable:
             tuple((dtype, as_number(count)) for dtype, count in program.outputs),
             program.results,
             code.arena_bytes,
+            code.worker_bytes,
             as_number(program.work),
             len(program.kernels),
             code.digest,
@@ -127,13 +131,14 @@ class Executable:
         types, select = plan.outputs, plan.selection()
         free, limit, arena_bytes = self._pool.free, self._pool.limit, self.arena_bytes
         empty, take, give, keep = np.empty, free.pop, free.append, (table, self)
+        new_frame = partial(_new_frame, self._code)
 
         def call(arguments: tuple[object, ...]) -> Leaves | None:
             outputs = tuple([empty(shape, dtype) for shape, dtype in types])
             try:
                 frame = take()
             except IndexError:
-                frame = Frame(arena_bytes)
+                frame = new_frame(arena_bytes)
             status = door(address, frame.address, arguments, outputs)
             if status == OK:
                 if len(free) < limit:
@@ -167,7 +172,7 @@ class Executable:
     def bind(self, arguments: tuple[np.ndarray, ...], leaves: Leaves) -> BoundRun:
         """Fix arguments and results; captures that have to be copied are copied at each run."""
         arrays = self._plan.bound_arrays(arguments, leaves)
-        frame = Frame(self.arena_bytes)
+        frame = _new_frame(self._code, self.arena_bytes)
         buffers = _addresses((*arrays.inputs, *arrays.outputs))
         run: Callable[[], int] = partial(
             self._entry, frame.address, None, buffers, frame.address + FRAME_HEADER
@@ -185,7 +190,7 @@ class Executable:
 
         arrays = self._plan.bound_arrays(arguments, leaves)
         buffers = _addresses((*arrays.inputs, *arrays.outputs))
-        frame, calls = Frame(self.arena_bytes), len(self._program.whole.calls)
+        frame, calls = _new_frame(self._code, self.arena_bytes), len(self._program.whole.calls)
         return timed_run(self._timed_code, arrays, buffers, frame, calls, self.failure)
 
     @cached_property
@@ -197,6 +202,13 @@ class Executable:
     def failure(self, frame: Frame) -> CheckError:
         """The error of the check that failed in a frame, whose record is cleared."""
         return self._plan.failure(*frame.take_failure())
+
+
+def _new_frame(code: Code, arena_bytes: int) -> Frame:
+    """A frame with the services of this process, where the code has use for them."""
+    if not code.worker_bytes:
+        return Frame(arena_bytes)
+    return Frame(arena_bytes, shared_services(code.door), code.worker_bytes)
 
 
 def _addresses(arrays: Sequence[np.ndarray]) -> ctypes.Array[ctypes.c_void_p]:

@@ -1,0 +1,168 @@
+"""Which statements of a kernel are divided between threads, and into which units.
+
+A statement with enough work becomes a function of a range of units, which `parallel_for` calls for
+parts of the range. The parts depend on how many threads there are, and no bit of a result does: a
+unit computes elements of its own, in the order in which the whole statement would. Local buffers
+that each iteration sets before it reads them are private to a part: they lie in its worker's
+scratch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from irgrad.backends.numba_cpu.llvm.contract import contract_units, contract_workspace
+from irgrad.backends.numba_cpu.llvm.emit import scalar_dtypes
+from irgrad.backends.numba_cpu.llvm.schedule import let_cost, likely, plan_loop
+from irgrad.backends.numba_cpu.llvm.tiles import block_rows, plan_tiles
+from irgrad.ir.dims import Size, product
+from irgrad.ir.types import DTYPES
+from irgrad.kernel.independent import private_buffers, shared_buffer, touched_outside
+from irgrad.kernel.ir import Contract, For, Kernel, Let, Reduce, Statement, kernel_dims
+
+SPLIT_WORK = 1 << 20  # operations, each one lane of an instruction, from which a split pays
+PART_WORK = 1 << 17  # the least of a part
+ENOUGH_UNITS = 64  # of a loop, that none further inside is looked at
+CHUNK = 1024  # iterations of a unit where iterations are lanes
+PRIVATE_BYTES = 1 << 20  # the most that a worker has of private buffers
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """How one statement is divided.
+
+    index: of the loop whose range is divided, "" for a contraction. extent: of that range; step:
+    how much of it is a unit, of which the last may be less. work: of the statement, as `work_of`
+    counts it. coarse: how many parts are enough where there are fewer workers. private: offsets of
+    private buffers in a worker's scratch, of which `scratch` bytes are used.
+    """
+
+    index: str
+    extent: Size
+    step: int
+    work: Size
+    coarse: Size
+    private: Mapping[str, int] = field(default_factory=dict)
+    scratch: int = 0
+
+
+@lru_cache(maxsize=64)
+def plan_splits(kernel: Kernel, vector_bytes: int) -> Mapping[int, Split]:
+    """The statements of a kernel that are divided, by position."""
+    found: dict[int, Split] = {}
+    for position, statement in enumerate(kernel.body):
+        if not isinstance(statement, For | Contract):
+            continue
+        work = work_of(statement)
+        if isinstance(work, int) and work < SPLIT_WORK:
+            continue
+        if isinstance(statement, For):
+            split = _loop_split(kernel, statement, work, vector_bytes)
+        else:
+            split = _contract_split(statement, work, vector_bytes)
+        if split is not None:
+            found[position] = split
+    return found
+
+
+def work_of(statement: Statement) -> Size:
+    """About the number of scalar operations that a statement does, reads and writes included."""
+    match statement:
+        case For() | Reduce():
+            return _total(statement.body) * statement.extent
+        case Contract():
+            groups = statement.batch, statement.m, statement.n
+            points = product(i.extent for group in groups for i in group)
+            return points * (product(i.extent for i in statement.k) + _total(statement.body))
+        case Let():
+            return let_cost(statement)
+    return 1
+
+
+def _total(body: Iterable[Statement]) -> Size:
+    total: Size = 0
+    for statement in body:
+        total = total + work_of(statement)
+    return total
+
+
+def _contract_split(contract: Contract, work: Size, vector_bytes: int) -> Split | None:
+    found = contract_units(contract, vector_bytes)
+    if found is None or not isinstance(work, int):
+        return None
+    units, coarse = found
+    scratch = contract_workspace(contract, vector_bytes)
+    return Split("", units, 1, work, coarse, scratch=scratch)
+
+
+# -- loops -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """A loop whose range can be divided, into units of `step` iterations."""
+
+    loop: For
+    step: int
+
+    @property
+    def units(self) -> int:
+        """How many units there are, or about how many."""
+        return -(-likely(self.loop.extent) // self.step)
+
+
+def _loop_split(kernel: Kernel, loop: For, work: Size, vector_bytes: int) -> Split | None:
+    best: _Range | None = None
+    for one in _ranges(loop, scalar_dtypes(kernel.body), vector_bytes):
+        if best is None or one.units > best.units:
+            best = one
+        if best.units >= ENOUGH_UNITS:
+            break
+    if best is None or best.units <= 1:
+        return None
+    inner = best.loop
+    names = frozenset(
+        name
+        for name in private_buffers(inner, kernel.buffers)
+        if not touched_outside(kernel.body, inner, name)
+    )
+    if shared_buffer(loop, inner.index, kernel.buffers, names) is not None:
+        return None
+    placed = _placed(kernel, names)
+    if placed is None:
+        return None
+    return Split(inner.index, inner.extent, best.step, work, inner.extent, *placed)
+
+
+def _ranges(loop: For, dtypes: Mapping[str, str], vector_bytes: int) -> Iterator[_Range]:
+    """The parallel loops of the nest that a loop opens which are emitted as loops."""
+    tiles = None if kernel_dims((), (loop,)) else plan_tiles(loop, dtypes, vector_bytes)
+    if tiles is not None:
+        yield from (_Range(outer, 1) for outer in tiles.outer)
+        yield _Range(tiles.across, block_rows(tiles))
+        return
+    nest: Statement = loop
+    while isinstance(nest, For):
+        kind = plan_loop(nest, dtypes, vector_bytes).kind
+        if nest.parallel and kind != "unrolled":
+            yield _Range(nest, CHUNK if kind == "vector" else 1)
+        if kind == "vector" or len(nest.body) != 1:
+            return
+        (nest,) = nest.body
+
+
+def _placed(kernel: Kernel, names: Iterable[str]) -> tuple[dict[str, int], int] | None:
+    """Offsets of buffers that follow one another, and the bytes of all; None where that is much."""
+    found: dict[str, int] = {}
+    total = 0
+    for name in sorted(names):
+        buffer = kernel.buffer(name)
+        if not isinstance(buffer.size, int):
+            return None
+        found[name] = total
+        size = buffer.size * DTYPES[buffer.dtype].itemsize
+        total += -(-size // ALIGNMENT) * ALIGNMENT
+    return (found, total) if total <= PRIVATE_BYTES else None
