@@ -25,7 +25,6 @@ from .runtime.cache_key import (
     NEWER,
     PACKAGE,
     cache_key,
-    is_symbolic,
     package_source,
     source_changed,
     source_problem,
@@ -111,7 +110,7 @@ def _find(graph: Graph, target: str, options: Options, config: Config) -> _Hit |
     folders = (PACKAGE, backend.source)
     try:
         fingerprint = backend.fingerprint(options)
-        if fingerprint is None or is_symbolic(graph):
+        if fingerprint is None:
             return "there is no object file of this form"
         reason = source_problem(folders)
         if reason:

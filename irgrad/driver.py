@@ -13,12 +13,13 @@ from itertools import count
 import optree
 
 from .config import Config, read_config
-from .errors import DTypeError, LimitError
+from .errors import DTypeError, LimitError, LoweringError
 from .ir.graph import Graph, Value
 from .kernel.program import Program
 from .nonfinite import Subject, WatchedExecutable
 from .op_rules import check_rules_behind
 from .ops.check import verify
+from .ops.size_guards import first_new_guard, size_guards
 from .passes.base import OnPass, Pass, run_passes
 from .passes.lower import lower
 from .passes.pipeline import pipeline
@@ -68,7 +69,7 @@ def compile_graph(
         optimised = _optimise(graph, options, clock, config, progress)
     if options.check == "all" and backend.lowers:
         check_lowering(optimised)
-    program = lower(optimised) if backend.lowers else None
+    program = _lower(optimised, graph) if backend.lowers else None
     clock.lap("lower")
     with progress:
         progress("lower", 1, 1)
@@ -97,7 +98,23 @@ def lower_graph(graph: Graph, options: Options) -> Lowered:
     """The graph after all passes and its program, for a target that lowers."""
     progress = Progress(graph.name, None, sys.stderr)
     optimised = _optimise(graph, options, _Clock({}), Config(), progress)
-    return optimised, lower(optimised)
+    return optimised, _lower(optimised, graph)
+
+
+def _lower(optimised: Graph, graph: Graph) -> Program:
+    """The program of a graph after all passes, with the guards of the graph as traced.
+
+    Raises LoweringError where the passes have made a program for fewer sizes than that.
+    """
+    program = lower(optimised)
+    guards = size_guards(graph)
+    new = first_new_guard(size_guards(optimised), guards)
+    if new is not None:
+        raise LoweringError(
+            f"{graph.name}: expected a program for all sizes that the function has, got one for "
+            f"{new.size} >= 0 ({new.op}: {new.meaning}); target='reference' runs the others"
+        )
+    return replace(program, size_guards=guards)
 
 
 def page(compiled: Compiled, parts: Parts) -> str:

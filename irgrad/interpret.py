@@ -14,6 +14,7 @@ from .ir.graph import Graph, Node, Value
 from .ir.location import describe
 from .ir.types import TensorType
 from .ops.registry import REGISTRY
+from .ops.size_guards import check_sizes, size_guards
 
 Watch = Callable[[int, Sequence[np.ndarray]], None]
 
@@ -41,13 +42,14 @@ def interpret(
             f"{graph.name}: expected {len(graph.inputs)} arguments, got {len(arrays)}"
         )
     types = [graph.type(Value(key)) for key in graph.inputs]
-    labels = input_names(graph)
-    for label, type_, array in zip(labels, types, arrays):
+    for label, type_, array in zip(input_names(graph), types, arrays):
         if array.dtype != type_.dtype.numpy:
             raise ArgumentError(
                 f"{label}: expected {type_}, got {array.dtype.name}{list(array.shape)}"
             )
-    dims = bind_dims(types, [array.shape for array in arrays], labels)
+    dims = graph_dims(graph, arrays)
+    if dims:
+        check_sizes(size_guards(graph), dims)
     with np.errstate(all="ignore"):
         return _Run(dims).run(graph, arrays, watch)
 
@@ -68,6 +70,16 @@ def input_names(graph: Graph) -> list[str]:
         graph[key].name or (given[i] if i < len(given) and given[i] else f"argument {i}")
         for i, key in enumerate(graph.inputs)
     ]
+
+
+def graph_dims(graph: Graph, arguments: Sequence[np.ndarray]) -> dict[str, int]:
+    """The value of each dim name of a graph; see `bind_dims`.
+
+    arguments: for all of its inputs, or without the captures at the end, whose sizes are numbers.
+    """
+    count = len(arguments)
+    types = [graph.type(Value(key)) for key in graph.inputs[:count]]
+    return bind_dims(types, [np.shape(array) for array in arguments], input_names(graph)[:count])
 
 
 def bind_dims(

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import optree
 
-from .errors import ArgumentError, IrgradError, LimitError, LoweringError, TraceError, brief
-from .ir.dims import names as size_names
-from .ir.graph import Graph, Value
+from .errors import ArgumentError, IrgradError, LimitError, TraceError, brief
+from .ir.graph import Graph
 from .ir.location import Location
 from .runtime.compiled import Compiled
 from .runtime.copies import reduce_to_name
@@ -97,7 +96,6 @@ class Plan:
         start = time.perf_counter()
         program = self.trace(arguments)
         seconds = {"trace": time.perf_counter() - start}
-        _require_numbers(program.graph, self.target)
         return compile_cached(
             program.graph,
             target=self.target,
@@ -105,22 +103,6 @@ class Plan:
             trees=(program.inputs, program.outputs),
             seconds=seconds,
             frozen=tuple(guards.frozen),
-        )
-
-
-def _require_numbers(graph: Graph, target: str) -> None:
-    """Raise LoweringError for sizes that are names, where the target needs numbers."""
-    symbolic = {
-        name
-        for key in graph.inputs
-        for size in graph.type(Value(key)).shape
-        for name in size_names(size)
-    }
-    if symbolic and target != "reference":
-        raise LoweringError(
-            f"{graph.name}: expected sizes that are numbers for target {target!r}, got "
-            f"{', '.join(sorted(symbolic))}; jit compiles for the sizes of each call, and "
-            "target='reference' runs symbolic sizes"
         )
 
 
@@ -207,7 +189,8 @@ class Jitted:
     def compiled(self, /, *args: Any, **kwargs: Any) -> Compiled:
         """The compiled function for the signature of these arguments, which is not run."""
         arguments = self._plan.arrange(args, kwargs)
-        entry = self._find(arguments, *self._flatten(arguments))
+        leaves, spec = flatten_object(arguments.dynamic)
+        entry = self._find(arguments, self._admit(arguments, leaves)[1], spec)
         if entry is None:
             raise TraceError(
                 f"{self._plan.parameters.function}: expected a function that uses no value of a "
@@ -244,9 +227,8 @@ class Jitted:
             leaves, spec = flatten_object(arguments.dynamic)
             if any(isinstance(leaf, (Tracer, SymbolicSize)) for leaf in leaves):
                 return call_function(self._plan.f, args, kwargs)
-            if self.specs is not None:
-                leaves, spec = self._flatten(arguments)
-            entry = self._find(arguments, leaves, spec)
+            leaves, kinds = self._admit(arguments, leaves)
+            entry = self._find(arguments, kinds, spec)
             if entry is None:
                 return call_function(self._plan.f, args, kwargs)
         except IrgradError as error:
@@ -257,20 +239,19 @@ class Jitted:
             self._last = entry
         return entry.compiled.finish(entry.compiled.call_leaves(leaves))
 
-    def _flatten(self, arguments: Arguments) -> tuple[list[Any], optree.PyTreeSpec]:
-        """The leaves of the arguments and their structure; where there are specs, as they ask."""
-        leaves, spec = flatten_object(arguments.dynamic)
-        if self.specs is not None:
-            function = self._plan.parameters.function
-            leaves = admit_specs(function, self.specs, arguments)
-        return leaves, spec
+    def _admit(self, arguments: Arguments, leaves: list[Any]) -> tuple[list[Any], list[Any]]:
+        """The leaves of a call, and what to trace for: the same, or the types of the specs."""
+        if self.specs is None:
+            return leaves, leaves
+        return admit_specs(self._plan.parameters.function, self.specs, arguments)
 
     def _find(
         self, arguments: Arguments, leaves: list[Any], spec: optree.PyTreeSpec
     ) -> _Entry | None:
         """The entry for a signature; compiled if it is new or what it read has changed.
 
-        None where the function uses values of a trace that is going on.
+        leaves: those of a call, or types. None where the function uses values of a trace that is
+        going on.
         """
         kinds = tuple(map(leaf_key, leaves))
         key = (spec, kinds, static_key(arguments.fixed), arguments.keywords)

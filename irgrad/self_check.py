@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .errors import CheckError, IrgradError
-from .interpret import interpret
-from .ir.dims import as_number
+from .errors import CheckError, DimError, IrgradError
+from .interpret import graph_dims, interpret
+from .ir.dims import evaluate, symbol
 from .ir.graph import Graph, Node, Value
 from .ir.location import describe
 from .ir.signature import flat_signature
+from .ir.types import BOOL, TensorType
 from .kernel.program import Program
 from .kernel.run import run_program
+from .ops.size_guards import named_sizes
 from .passes.base import Pass
 from .passes.culprit import Culprit, Differ, Problem, find_culprit, members
 from .passes.lower import lower
@@ -27,6 +29,7 @@ MARGIN = 256  # bytes before and behind each array of a kernel
 # What these bytes are, around operands and around results. A float that is read from the former is
 # NaN, which spreads; what is computed of it is not the latter.
 MARKS = {"operand": 0xFF, "result": 0xA5}
+CODE_SIZES = (1, 33, 70)  # that named sizes have, beside small ones, where kernels are checked
 MAX_SLOW = 2**21  # flops and bytes of a kernel that is run by its slow meaning
 EARLY = "wrong as lowered, before it is compiled"
 Arrays = Sequence[np.ndarray]
@@ -215,29 +218,56 @@ def check_code(
     known = samples(graph)
     if not known:
         return
-    inputs, expected = known[0]
+    known = [*known[:1], *_larger_samples(graph)]
     if program is not None:
-        _require_none(kernel_fault(optimised, inputs, backend, options))
+        _require_none(kernel_fault(optimised, [x for x, _ in known], backend, options))
     coarse = coarsest(graph)
-    _require_none(
-        whole_fault(optimised, program, (inputs, expected), coarse, backend, executable, options)
-    )
+    for sample in known:
+        _require_none(
+            whole_fault(optimised, program, sample, coarse, backend, executable, options)
+        )
+
+
+def _larger_samples(graph: Graph) -> list[Sample]:
+    """Samples of a graph with named sizes that reach beyond vectors and tiles, and their tails."""
+    found: list[Sample] = []
+    for size in CODE_SIZES if named_sizes(graph) else ():
+        try:
+            inputs = random_inputs(graph, size, LOWEST[0], size)
+            found.append((inputs, interpret(graph, inputs)))
+        except (CheckError, DimError):
+            continue
+    return found
 
 
 def kernel_fault(
-    optimised: Graph, inputs: Arrays, backend: Backend, options: Options
+    optimised: Graph, several: Sequence[Arrays], backend: Backend, options: Options
 ) -> Fault | None:
-    """The first kernel that, compiled alone, gives something else than the interpreter."""
-    values = dict(zip((Value(key) for key in optimised.inputs), inputs))
+    """The first kernel that, compiled alone, gives something else than the interpreter.
 
-    def watch(key: int, results: Sequence[np.ndarray]) -> None:
-        values.update((Value(key, r), array) for r, array in enumerate(results))
-
-    interpret(optimised, inputs, watch=watch)
+    several: one or more lists of arrays for the graph.
+    """
+    runs = [_Values(optimised, inputs) for inputs in several]
     faults = (
-        _kernel_fault(optimised, key, values, backend, options) for key in _kernels(optimised)
+        _kernel_fault(optimised, key, runs, backend, options) for key in _kernels(optimised)
     )
     return next(filter(None, faults), None)
+
+
+class _Values:
+    """All values of a graph on some inputs, and the numbers behind its named sizes."""
+
+    def __init__(self, graph: Graph, inputs: Arrays) -> None:
+        self.dims = graph_dims(graph, inputs)
+        self._values = dict(zip((Value(key) for key in graph.inputs), inputs))
+
+        def watch(key: int, results: Sequence[np.ndarray]) -> None:
+            self._values.update((Value(key, r), array) for r, array in enumerate(results))
+
+        interpret(graph, inputs, watch=watch)
+
+    def __getitem__(self, value: Value) -> np.ndarray:
+        return self._values[value]
 
 
 def whole_fault(
@@ -260,7 +290,7 @@ def whole_fault(
     assert got is not None, "plain arrays of the right types were refused"
     found = difference(expected, got, coarse)
     if found and program is not None:
-        where = _stage(program, inputs, expected, coarse, options)
+        where = _stage(program, plain, expected, coarse, options, graph_dims(optimised, inputs))
         found = f"{found}; each kernel alone is right, the calls in their memory are {where}"
     if not found:
         return None
@@ -272,49 +302,63 @@ def _kernels(graph: Graph) -> list[int]:
 
 
 def graph_of(graph: Graph, key: int) -> Graph:
-    """The graph of one node, its inputs the node's operands."""
+    """The graph of one node, its inputs the node's operands, then for each named size an array of
+    that length, see `with_sizes`."""
     node = graph[key]
     alone = Graph(f"k_{node.name}")
     operands = [alone.add_input(graph.type(operand)) for operand in node.operands]
+    names = named_sizes(graph)
+    for name in names:
+        alone.add_input(TensorType(BOOL, (symbol(name),)))
     new = alone.add(node.op, operands, node.types, node.attributes, node.name, node.locations)
     alone.outputs = [Value(new, r) for r in range(len(node.types))]
     alone.effects = [new] if key in graph.effects else []
-    alone.signature = flat_signature(len(operands), len(node.types))
+    alone.signature = flat_signature(len(operands) + len(names), len(node.types))
     return alone
 
 
+def with_sizes(alone: Graph, operands: Arrays, dims: Mapping[str, int]) -> list[np.ndarray]:
+    """The arguments of a graph by `graph_of`: operands, then what tells the named sizes."""
+    lengths = [alone.type(Value(key)).shape[0] for key in alone.inputs[len(operands) :]]
+    return [*operands, *(np.zeros(evaluate(length, dims), np.bool_) for length in lengths)]
+
+
 def _kernel_fault(
-    graph: Graph,
-    key: int,
-    values: Mapping[Value, np.ndarray],
-    backend: Backend,
-    options: Options,
+    graph: Graph, key: int, runs: Sequence[_Values], backend: Backend, options: Options
 ) -> Fault | None:
     """Compile a graph of one fused node and compare it with the values seen in the interpreter."""
     node = graph[key]
     alone = graph_of(graph, key)
     program = lower(alone)
     executable = backend.compile(program, alone, options)
-    given = [values[v] for v in node.operands]
-    expected = [values[Value(key, r)] for r in range(len(node.types))]
     coarse = coarsest(alone)
-    found = _run_kernel(executable, given, expected, coarse)
-    if not found:
-        return None
-    where = _stage(program, given, expected, coarse, options)
-    stage = "lowering" if where == EARLY else "code"
-    return Fault(stage, node.name, _kernel_text(node, found, where), node=node)
+    for values in runs:
+        given = with_sizes(alone, [values[v] for v in node.operands], values.dims)
+        expected = [values[Value(key, r)] for r in range(len(node.types))]
+        found = _run_kernel(executable, given, expected, coarse)
+        if found:
+            where = _stage(program, given, expected, coarse, options, values.dims)
+            stage = "lowering" if where == EARLY else "code"
+            sizes = ", ".join(f"{name}={size}" for name, size in values.dims.items())
+            found = f"with {sizes}: {found}" if sizes else found
+            return Fault(stage, node.name, _kernel_text(node, found, where), node=node)
+    return None
 
 
 def _stage(
-    program: Program, given: Arrays, expected: Arrays, coarse: int, options: Options
+    program: Program,
+    given: Arrays,
+    expected: Arrays,
+    coarse: int,
+    options: Options,
+    dims: Mapping[str, int],
 ) -> str:
     """Where wrong code went wrong: its program is run slowly, where it is short enough for that."""
     compiled = f"wrong as compiled for {options.emit}"
-    if as_number(program.work) > MAX_SLOW:
+    if evaluate(program.work, dims) > MAX_SLOW:
         return compiled
     try:
-        early = difference(expected, run_program(program, given).results, coarse)
+        early = difference(expected, run_program(program, given, dims).results, coarse)
     except FAULTS as error:
         early = str(error)
     return EARLY if early else f"right as lowered, {compiled}"

@@ -38,8 +38,8 @@ def jit(
     """A function compiled at its first call for each signature of its arguments.
 
     f: a function of arrays, numbers, and nested tuples, lists and dicts of them; left out, jit is a
-    decorator with arguments. specs: types that the arguments must have, as for `compile`; sizes may
-    be names, and each set of sizes is compiled for itself. donate: positions or names of arguments
+    decorator with arguments. specs: types that the arguments must have, as for `compile`; where
+    sizes are names, one compile serves all sizes. donate: positions or names of arguments
     whose memory results may take over. static: positions or names of arguments that are plain
     hashable values; each value is compiled for itself. options: the fields of `Options`.
 

@@ -18,6 +18,7 @@ from irgrad.errors import FileError, InternalError
 from irgrad.ir.graph import Graph
 from irgrad.kernel.ir import Let, walk
 from irgrad.kernel.program import LateProgram, Program
+from irgrad.ops.size_guards import size_guards
 from irgrad.runtime.options import Options
 from irgrad.runtime.progress import OnProgress, no_progress
 from irgrad.runtime.stored_code import StoredCode
@@ -86,7 +87,10 @@ class CpuBackend:
 
         Raises FileError for code that cannot be loaded.
         """
-        program = LateProgram(stored.inputs, stored.outputs, stored.results, stored.work, lower)
+        program = LateProgram(
+            stored.inputs, stored.outputs, stored.results, stored.work, lower, stored.slots,
+            size_guards(graph),
+        )  # fmt: skip
         code, fresh = _codes().get(stored.program, lambda: _load_stored(stored))
         return Executable(program, graph, code, fresh=fresh)
 
@@ -217,6 +221,8 @@ def program_digest(program: Program, form: str) -> str:
         program.outputs,
         program.arena_bytes,
         program.guard_calls,
+        program.dims,
+        program.slots,
         *nans,
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()

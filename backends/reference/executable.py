@@ -7,11 +7,13 @@ from typing import NoReturn
 
 import numpy as np
 
-from irgrad.errors import ArgumentError, CheckError
+from irgrad.errors import ArgumentError, CheckError, LimitError, ShapeError
 from irgrad.interpret import bind_dims, input_names, interpret
 from irgrad.ir.dims import evaluate
 from irgrad.ir.graph import Graph, Value
 from irgrad.kernel.program import Result
+from irgrad.kernel.slots import Workspace
+from irgrad.ops.size_guards import check_sizes, size_guards
 from irgrad.runtime.backend import BoundRun
 from irgrad.runtime.boundary import is_plain
 
@@ -20,7 +22,7 @@ class ReferenceExecutable:
     """Runs a graph with `interpret`; see `irgrad.runtime.backend.Executable` for the methods."""
 
     def __init__(self, graph: Graph) -> None:
-        self.arena_bytes = 0
+        self.workspace = Workspace((), 0)
         self.origin = "interpreted"
         self.seconds: dict[str, float] = {}
         self._graph = graph
@@ -31,6 +33,7 @@ class ReferenceExecutable:
             graph.type(Value(key)) for key in graph.inputs if key in graph.captures
         ]
         self._labels = input_names(graph)[:count]
+        self._guards = size_guards(graph)
         self._donated = sorted(graph.signature.donated)
 
     def call(self, arguments: tuple[object, ...]) -> Sequence[np.ndarray] | None:
@@ -88,8 +91,9 @@ class ReferenceExecutable:
             assert isinstance(value, np.ndarray)
             arrays.append(value)
         try:
-            bind_dims(self._types, [array.shape for array in arrays], self._labels)
-        except ArgumentError:
+            dims = bind_dims(self._types, [array.shape for array in arrays], self._labels)
+            check_sizes(self._guards, dims)
+        except (ArgumentError, ShapeError, LimitError):
             return None
         everything = [*arrays, *self._captures]
         for i in self._donated:

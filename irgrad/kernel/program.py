@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from ..ops.size_guards import SizeGuard
 from .slots import slot_offsets
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ class Program:
     positions of inputs that calls write (donated ones). checks: by number. guard_calls: how many
     first calls hold all checks; no call before that writes an input. dims: the names that sizes
     depend on, in order. slots: of a program with named sizes, which has no arena_bytes of its own:
-    for each slot of the arena the sizes in bytes that it holds in turn (see `slots`).
+    for each slot of the arena the sizes in bytes that it holds in turn (see `slots`). size_guards:
+    what the numbers behind the names have to fulfil, or the program must not run.
     """
 
     kernels: tuple[Kernel, ...]
@@ -86,6 +88,7 @@ class Program:
     guard_calls: int = 0
     dims: tuple[str, ...] = ()
     slots: tuple[tuple[Size, ...], ...] = ()
+    size_guards: tuple[SizeGuard, ...] = ()
 
     def workspace_bytes(self, dims: Mapping[str, int]) -> int:
         """The size of the arena under `dims`; DimError for a name without a value."""
@@ -108,21 +111,25 @@ class Program:
 class LateProgram:
     """A program whose code is at hand while its kernels are lowered when somebody asks for them.
 
-    inputs, outputs, results, work: as in `Program`. lower: gives the program.
+    inputs, outputs, results, work, slots, size_guards: as in `Program`. lower: gives the program.
     """
 
     def __init__(
         self,
-        inputs: tuple[tuple[str, int], ...],
-        outputs: tuple[tuple[str, int], ...],
+        inputs: tuple[tuple[str, Size], ...],
+        outputs: tuple[tuple[str, Size], ...],
         results: tuple[Result, ...],
-        work: int,
+        work: Size,
         lower: Callable[[], Program],
+        slots: tuple[tuple[Size, ...], ...] = (),
+        size_guards: tuple[SizeGuard, ...] = (),
     ) -> None:
         self.inputs = inputs
         self.outputs = outputs
         self.results = results
         self.work = work
+        self.slots = slots
+        self.size_guards = size_guards
         self._lower = lower
 
     @cached_property

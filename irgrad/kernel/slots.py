@@ -7,6 +7,7 @@ the sum of the sizes of the slots before it: a closed form that C can compute as
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ..errors import LimitError
 from ..ir.dims import Size, evaluate
@@ -58,3 +59,18 @@ def slot_offsets(
             f"plan: expected intermediate arrays of at most {MAX_BYTES} bytes in all, got more"
         )
     return tuple(offsets), total
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The scratch memory of one call.
+
+    slots: as in `Program`. fixed_bytes: what is needed beside them, whatever the sizes are.
+    """
+
+    slots: tuple[tuple[Size, ...], ...]
+    fixed_bytes: int
+
+    def bytes(self, dims: Mapping[str, int]) -> int:
+        """Its size under `dims`; DimError for a name without a value, LimitError as above."""
+        return slot_offsets(self.slots, dims)[1] + self.fixed_bytes

@@ -12,13 +12,13 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import InternalError
-from ..interpret import interpret
+from ..interpret import graph_dims, interpret
 from ..ir.graph import Graph, Value
 from ..passes.culprit import members
 from ..passes.lower import lower
 from ..runtime.backend import Backend
 from ..runtime.options import Options
-from ..self_check import graph_of
+from ..self_check import graph_of, with_sizes
 from .search import (
     REPLACEMENTS,
     Index,
@@ -57,7 +57,7 @@ def find_kernel(
         interpret(needed, inputs, watch=keep)
     for key in needed.order() if backend.lowers else ():
         if needed[key].op != "input":
-            runs[key] = _runner(needed, key, backend, settings)
+            runs[key] = _runner(needed, key, backend, settings, graph_dims(needed, inputs))
             keep(key, runs[key]([values[v] for v in needed[key].operands]))
     found = _origins(needed, values, runs)
     value = next((Value(key, r) for key in needed.order() for r in found.get(key, ())), None)
@@ -76,15 +76,18 @@ def find_kernel(
     )  # fmt: skip
 
 
-def _runner(graph: Graph, key: int, backend: Backend, options: Options) -> Run:
-    """What runs one node: a kernel compiled alone, or the interpreter."""
+def _runner(
+    graph: Graph, key: int, backend: Backend, options: Options, dims: Mapping[str, int]
+) -> Run:
+    """What runs one node: a kernel compiled alone, or the interpreter. dims: of named sizes."""
     node, one = graph[key], graph_of(graph, key)
     if node.op != "fused":
-        return lambda operands: interpret(one, operands)
+        return lambda operands: interpret(one, with_sizes(one, operands, dims))
     executable = backend.compile(lower(one), one, options)
 
     def run(operands: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-        results = executable.call(tuple(np.array(operand, order="C") for operand in operands))
+        arrays = [np.array(operand, order="C") for operand in operands]
+        results = executable.call(tuple(with_sizes(one, arrays, dims)))
         if results is None:
             raise InternalError(f"kernel {node.name}: expected its own operands to be accepted")
         return results

@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 
 from ..errors import LimitError
-from ..interpret import bind_dims, input_names, interpret
+from ..interpret import graph_dims, input_names, interpret
 from ..ir.dims import evaluate
 from ..ir.graph import Graph, Node, Value
 from ..ir.location import Location, merge
@@ -176,9 +176,7 @@ class _Regions:
     """What ops may ask of an interpreter; flattened graphs have no regions to run."""
 
     def __init__(self, graph: Graph, inputs: Sequence[np.ndarray]) -> None:
-        types = [graph.type(Value(key)) for key in graph.inputs]
-        shapes = [array.shape for array in inputs]
-        self.dims: Mapping[str, int] = bind_dims(types, shapes, input_names(graph))
+        self.dims: Mapping[str, int] = graph_dims(graph, inputs)
 
     def run(self, graph: Graph, arguments: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run a region on arrays."""

@@ -46,7 +46,7 @@ class WatchedExecutable:
 
     def __init__(self, executable: Executable, subject: Subject) -> None:
         graph = subject.graph
-        self.arena_bytes = executable.arena_bytes
+        self.workspace = executable.workspace
         self.origin = executable.origin
         self.seconds = executable.seconds
         self.results: Callable[[Sequence[np.ndarray]], tuple[Result, ...]] = executable.results

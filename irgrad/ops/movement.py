@@ -7,7 +7,7 @@ those that change nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from .build import Expr
 from .elementwise import linear_jvp
 from .record import (
     Attrs,
+    Bound,
     Evaluation,
     OpDef,
     RuleContext,
@@ -169,14 +170,6 @@ def _broadcast_transpose(ctx: RuleContext, ct: Parts, linear: tuple[bool, ...]) 
 # -- slice and pad -------------------------------------------------------------------------------
 
 
-class Bound(NamedTuple):
-    """A size that must be >= 0 for an op to be defined: the axis, what it is, and the size."""
-
-    axis: int
-    meaning: str
-    size: Size
-
-
 def slice_lengths(start: Sequence[Size], stop: Sequence[Size], step: Sequence[int]) -> list[Size]:
     """The sizes ceil((stop - start) / step) of a slice.
 
@@ -232,6 +225,14 @@ def pad_bounds(
         bounds.append(Bound(axis, "high >= 0", high[axis]))
         bounds.append(Bound(axis, "a result size >= 0", size))
     return bounds
+
+
+def _bounds_of_slice(types: Types, attrs: Attrs) -> Sequence[Bound]:
+    return slice_bounds(types[0].shape, attrs["start"], attrs["stop"], attrs["step"])
+
+
+def _bounds_of_pad(types: Types, attrs: Attrs) -> Sequence[Bound]:
+    return pad_bounds(types[0].shape, attrs["low"], attrs["high"], attrs["interior"])
 
 
 def _require_bounds(op: str, operand: str, bounds: Iterable[Bound], given: str) -> None:
@@ -490,11 +491,12 @@ OPS: tuple[OpDef, ...] = (
           batch=shifted(shape=with_size, dims=after_first), flops=0, numpy=("broadcast_to",)),
     OpDef("slice", "movement", {"start": "sizes", "stop": "sizes", "step": "ints"}, _infer_slice,
           _evaluate_slice, linear_jvp("slice"), _slice_transpose, _slice_samples,
-          batch=shifted(start=with_zero, stop=with_size, step=with_one), flops=0),
+          batch=shifted(start=with_zero, stop=with_size, step=with_one), flops=0,
+          bounds=_bounds_of_slice),
     OpDef("pad", "movement", {"low": "sizes", "high": "sizes", "interior": "ints"}, _infer_pad,
           _evaluate_pad, linear_jvp("pad"), _pad_transpose, _pad_samples,
           batch=shifted(low=with_zero, high=with_zero, interior=with_zero), flops=0,
-          numpy=("pad",)),
+          numpy=("pad",), bounds=_bounds_of_pad),
     OpDef("concatenate", "movement", {"axis": "int"}, _infer_concatenate,
           lambda inputs, attrs, env: (np.array(np.concatenate(inputs, attrs["axis"]), order="C"),),
           _concatenate_jvp, _concatenate_transpose, _concatenate_samples,

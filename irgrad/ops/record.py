@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -89,6 +89,19 @@ class BatchContext:
     attrs: Attrs
 
 
+class Bound(NamedTuple):
+    """A size that must be >= 0 for an op to be defined: the axis, what it is, and the size."""
+
+    axis: int
+    meaning: str
+    size: Size
+
+
+def no_bounds(types: Types, attrs: Attrs) -> Sequence[Bound]:
+    """The bounds of an op that takes operands of any size."""
+    return ()
+
+
 # A value, and whether its axis 0 counts the elements of a batch.
 Batched = tuple["Expr", bool]
 Infer = Callable[[Types, Attrs], Types]
@@ -113,6 +126,7 @@ class Sample:
 
 
 Samples = Callable[[np.random.Generator], list[Sample]]
+Bounds = Callable[[Types, Attrs], Sequence[Bound]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +142,8 @@ class OpDef:
     over kernel primitives; None where the op itself is one. flops: floating-point operations for
     each element of the result (of the operand, for a reduction). samples: calls for the generated
     tests. numpy: names in NumPy and the array API. effect: True for an op that is kept for what it
-    does.
+    does. bounds: what must be >= 0 of the sizes of operands and attributes, where these are names;
+    `infer` refuses numbers that are not.
     """
 
     name: str
@@ -144,3 +159,4 @@ class OpDef:
     flops: int = 1
     numpy: tuple[str, ...] = ()
     effect: bool = False
+    bounds: Bounds = no_bounds

@@ -17,6 +17,7 @@ from .elementwise import linear_jvp
 from .movement import broadcast, iota, reshape, sample_calls, transpose
 from .record import (
     Attrs,
+    Bound,
     Evaluation,
     Infer,
     Jvp,
@@ -27,6 +28,7 @@ from .record import (
     Samples,
     Transpose,
     Types,
+    no_bounds,
 )
 from .rules import NUMERIC, require_axis, require_count, require_kind
 
@@ -60,6 +62,18 @@ def _require_extent(op: str, x: TensorType, axes: Sequence[int]) -> None:
     for axis in axes:
         if x.shape[axis] == 0:
             raise ShapeError(f"{op}: expected at least 1 element along axis {axis}, got {x}")
+
+
+def _bounds_of_extremum(types: Types, attrs: Attrs) -> Sequence[Bound]:
+    return _one_element(types[0], attrs["axes"])
+
+
+def _bounds_of_position(types: Types, attrs: Attrs) -> Sequence[Bound]:
+    return _one_element(types[0], (attrs["axis"],))
+
+
+def _one_element(x: TensorType, axes: Sequence[int]) -> Sequence[Bound]:
+    return [Bound(axis, "at least 1 element", x.shape[axis] - 1) for axis in axes]
 
 
 def _reduction_rule(op: str, kinds: str, needs_element: bool) -> Infer:
@@ -227,13 +241,14 @@ def _reduction(
     return OpDef(name, "reduce", {"axes": "ints"}, _reduction_rule(name, kinds, needs_element),
                  evaluate, jvp, transpose_rule,
                  _axes_samples(dtypes, not needs_element, spread_of),
-                 batch=shifted(axes=next_axes), numpy=numpy)
+                 batch=shifted(axes=next_axes), numpy=numpy,
+                 bounds=_bounds_of_extremum if needs_element else no_bounds)
 
 
 def _position_op(name: str, function: Callable[..., np.ndarray]) -> OpDef:
     return OpDef(name, "reduce", {"axis": "int"}, _position_rule(name),
                  _position(name, function), _no_tangent, NotLinear(), _position_samples,
-                 batch=shifted(axis=next_axis), numpy=(name,))
+                 batch=shifted(axis=next_axis), numpy=(name,), bounds=_bounds_of_position)
 
 
 _ORDERED_DTYPES = (F32, F64, I32, BOOL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ..errors import LoweringError
@@ -25,6 +25,7 @@ from ..kernel.ir import (
 )
 from ..kernel.plan import Layout, Step, Storages, pair_donations, plan_memory
 from ..kernel.program import Call, CheckSite, Program, Result, Slot
+from ..ops.size_guards import named_sizes
 from .lower_contract import ContractLowering
 from .lower_loop import LoopLowering
 from .lower_movement import lower_movement
@@ -48,19 +49,11 @@ class Lowered:
 
 
 def lower(graph: Graph) -> Program:
-    """Lower a fused graph whose sizes are all numbers.
+    """Lower a fused graph, once for all numbers that its named sizes may be.
 
-    Raises LoweringError for a symbolic size or an op that kernels do not cover.
+    Raises LoweringError for a size of a name that no input has, or an op that kernels do not cover.
     """
-    _require_numbers(graph)
-    return _program(graph, lower_steps(graph))
-
-
-def lower_symbolic(graph: Graph) -> Program:
-    """Lower a fused graph once for every number that its named sizes may be.
-
-    Raises LoweringError for an op that kernels do not cover.
-    """
+    _require_names_of_inputs(graph)
     return _program(graph, lower_steps(graph))
 
 
@@ -110,39 +103,30 @@ def lower_steps(graph: Graph) -> Lowered:
     return Lowered(tuple(steps), types, inputs, tuple(results), len(guards), tuple(checks), nodes)
 
 
-def _require_numbers(graph: Graph) -> None:
-    """Raise LoweringError for a symbolic size in a fused graph or in its regions."""
-    for key in graph.inputs:
-        _static(graph, Value(key))
+def _require_names_of_inputs(graph: Graph) -> None:
+    """Raise LoweringError for a name in a fused graph or its regions that no input has."""
+    known = frozenset(named_sizes(graph))
     for key in graph.order():
         if graph[key].op != "fused":
             continue
         region: Graph = graph[key].attribute("body")
         for inner in region.order():
-            for r in range(len(region[inner].types)):
-                _static(region, Value(inner, r))
-            _require_number_attributes(region[inner])
+            node = region[inner]
+            for type_ in node.types:
+                assert type_ is not None, "a fused graph has types"
+                _require_known(node.op, known, type_.shape, type_)
+            for name, value in node.attributes:
+                sizes = value if isinstance(value, tuple) else (value,)
+                _require_known(node.op, known, sizes, f"{name}={value}")
 
 
-def _static(graph: Graph, value: Value) -> None:
-    type_ = graph.type(value)
-    if not all(isinstance(size, int) for size in type_.shape):
+def _require_known(op: str, known: frozenset[str], sizes: Iterable[object], what: object) -> None:
+    strange = {name for size in sizes if isinstance(size, Dim) for name in names(size) - known}
+    if strange:
         raise LoweringError(
-            f"{graph[value.node].op}: expected sizes that are numbers, got {type_}; call the "
-            "function through jit on arrays, or compile with target='reference'"
+            f"{op}: expected sizes that the inputs determine, got "
+            f"{', '.join(sorted(strange))} in {what}"
         )
-
-
-def _require_number_attributes(node: Node) -> None:
-    """Raise LoweringError for an attribute that holds a symbolic size."""
-    for name, value in node.attributes:
-        if isinstance(value, Dim) or (
-            isinstance(value, tuple) and any(isinstance(item, Dim) for item in value)
-        ):
-            raise LoweringError(
-                f"{node.op}: expected sizes that are numbers, got {name}={value}; compile with "
-                "target='reference'"
-            )
 
 
 def _schedule(graph: Graph, fused: list[int]) -> tuple[list[int], list[int]]:
@@ -269,17 +253,9 @@ def _program(graph: Graph, lowered: Lowered) -> Program:
         written=written,
         checks=lowered.checks,
         guard_calls=lowered.guards,
-        dims=_dims(lowered),
+        dims=named_sizes(graph),
         slots=layout.slots,
     )
-
-
-def _dims(lowered: Lowered) -> tuple[str, ...]:
-    """The names that sizes of a program depend on, sorted."""
-    found = {name for step in lowered.steps for name in step.kernel.dims}
-    for type_ in lowered.types.values():
-        found.update(*map(names, type_.shape))
-    return tuple(sorted(found))
 
 
 def plan_steps(graph: Graph, lowered: Lowered) -> tuple[Lowered, Layout]:

@@ -14,6 +14,7 @@ from ..errors import ArgumentError, BackendError, brief
 if TYPE_CHECKING:
     from ..ir.graph import Graph
     from ..kernel.program import Program, Result
+    from ..kernel.slots import Workspace
     from .options import Options
     from .stored_code import StoredCode
 
@@ -38,8 +39,8 @@ class Executable(Protocol):
     """A compiled graph. Any number of threads may call it at once."""
 
     @property
-    def arena_bytes(self) -> int:
-        """Bytes of scratch memory that one call uses."""
+    def workspace(self) -> Workspace:
+        """The scratch memory that one call uses."""
         ...
 
     @property

@@ -13,6 +13,7 @@ from ..errors import ArgumentError, DonationError, DTypeError, brief
 from ..interpret import bind_dims
 from ..ir.dims import Dim
 from ..ir.types import TensorType, dtype_of
+from ..ops.size_guards import SizeGuard, check_sizes
 
 LARGE = 1e4  # numbers below are within the range of every float dtype
 
@@ -52,11 +53,15 @@ def is_plain(value: object, dtype: np.dtype, writeable: bool) -> bool:
 class Boundary:
     """Checks and converts the arguments of one compiled function.
 
+    guards: what the numbers behind named sizes have to fulfil.
     copies: how often each argument had to be copied, by label.
     """
 
-    def __init__(self, parameters: Sequence[Parameter]) -> None:
+    def __init__(
+        self, parameters: Sequence[Parameter], guards: tuple[SizeGuard, ...] = ()
+    ) -> None:
         self.parameters = tuple(parameters)
+        self._guards = guards
         self.copies: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._symbolic = any(
@@ -69,15 +74,17 @@ class Boundary:
         Strided, misaligned and byte-swapped arrays are copied; NumPy scalars, and Python numbers
         that the dtype holds, become arrays of rank 0.
         Raises ArgumentError that names the argument, DonationError for a donated array that cannot
-        be overwritten or shares memory with another argument.
+        be overwritten or shares memory with another argument, ShapeError or LimitError for sizes
+        that the guards refuse.
         """
         arrays = [_admit(leaf, p) for leaf, p in zip(leaves, self.parameters, strict=True)]
         if self._symbolic:
-            bind_dims(
+            dims = bind_dims(
                 [p.type for p in self.parameters],
                 [array.shape for array in arrays],
                 [p.label for p in self.parameters],
             )
+            check_sizes(self._guards, dims)
         self._count(leaves, arrays)
         return tuple(arrays)
 

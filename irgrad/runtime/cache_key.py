@@ -16,9 +16,8 @@ import ml_dtypes
 import networkx
 import numpy as np
 
-from ..ir.dims import names
 from ..ir.floats import nan_bits
-from ..ir.graph import Graph, Value
+from ..ir.graph import Graph
 from ..ir.printer import canonical_text
 from .options import Options
 
@@ -69,15 +68,6 @@ def versions() -> tuple[str, ...]:
         f"numpy {np.__version__}",
         f"ml_dtypes {ml_dtypes.__version__}",
         f"networkx {networkx.__version__}",
-    )
-
-
-def is_symbolic(graph: Graph) -> bool:
-    """Whether a size of an input is a name."""
-    return any(
-        next(iter(names(size)), None) is not None
-        for key in graph.inputs
-        for size in graph.type(Value(key)).shape
     )
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 
-from ..errors import CheckError, DimError, LimitError
+from ..errors import CheckError, DimError, LimitError, ShapeError
 from ..interpret import require_array
 from ..ir.dims import evaluate, names
 from ..ir.graph import Graph, Value
 from ..ir.types import DType, TensorType
+from ..ops.size_guards import SizeGuard, check_sizes, size_guards
 
 # Differences allowed in units of the result's scale, by size of the float dtype in bytes.
 TOLERANCES = {2: 2e-2, 4: 1e-4, 8: 1e-9}
@@ -19,16 +21,18 @@ SIZES = (3, 5, 7, 4, 6)
 MAX_ELEMENTS = 2**24  # of an input with named sizes
 
 
-def random_inputs(graph: Graph, seed: int, low: float) -> list[np.ndarray]:
+def random_inputs(
+    graph: Graph, seed: int, low: float, first: int | None = None
+) -> list[np.ndarray]:
     """An array for each input of a graph, captures included, which are copied.
 
-    Floats are uniform in [low, low + 1], integers in 0..3; size names get small numbers.
-    Raises DimError where no small numbers make all sizes >= 0, LimitError for an array that does
-    not fit in memory.
+    Floats are uniform in [low, low + 1], integers in 0..3; size names get small numbers that the
+    graph's sizes allow, where `first` is given that one if they do.
+    Raises DimError where none are found, LimitError for an array that does not fit in memory.
     """
     rng = np.random.default_rng(seed)
     types = [graph.type(Value(key)) for key in graph.inputs]
-    dims = _small_sizes(types)
+    dims = _small_sizes(types, size_guards(graph), first)
     arrays: list[np.ndarray] = []
     for key, type_ in zip(graph.inputs, types):
         if key in graph.captures:
@@ -45,18 +49,23 @@ def random_inputs(graph: Graph, seed: int, low: float) -> list[np.ndarray]:
     return arrays
 
 
-def _small_sizes(types: Sequence[TensorType]) -> Mapping[str, int]:
+def _small_sizes(
+    types: Sequence[TensorType], guards: tuple[SizeGuard, ...], first: int | None
+) -> Mapping[str, int]:
     """Numbers for the size names of some types, of which all arrays exist and are not large."""
     sizes = [t.shape for t in types]
     known = sorted({name for shape in sizes for size in shape for name in names(size)})
-    tries = [{name: SIZES[i % len(SIZES)] for i, name in enumerate(known)}]
+    tries = [] if first is None else [{n: first + i for i, n in enumerate(known)}]
+    tries.append({name: SIZES[i % len(SIZES)] for i, name in enumerate(known)})
     tries += [dict.fromkeys(known, size) for size in (8, 16, 64, 1, 0)]
     for dims in tries if known else tries[:1]:
         shapes = [[evaluate(size, dims) for size in shape] for shape in sizes]
         if not known or all(
             min(shape, default=0) >= 0 and math.prod(shape) <= MAX_ELEMENTS for shape in shapes
         ):
-            return dims
+            with suppress(ShapeError, LimitError):
+                check_sizes(guards, dims)
+                return dims
     raise DimError(
         f"inputs: expected small {', '.join(known)} for which {', '.join(map(str, types))} exist, "
         "got none"

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optree
 
-from ..errors import ArgumentError, InternalError, IrgradError, brief
+from ..errors import ArgumentError, DimError, InternalError, IrgradError, brief
 from ..interpret import input_names
 from ..ir.compare import diff
-from ..ir.dims import as_number
+from ..ir.dims import Dim, Size
 from ..ir.graph import Graph, Value
 from ..ir.location import Location
 from ..ir.signature import Signature
+from ..kernel.slots import Workspace
+from ..ops.size_guards import named_sizes, size_guards
 from ..tracing.locations import add_location, ends_at_call, user_locations
 from ..tracing.trees import flatten, flatten_object, spec_of
 from .bound import Bound, make_result_arrays
@@ -46,15 +48,16 @@ class KernelInfo:
     """One kernel of a compiled function.
 
     text: its kernel IR. origin: the source lines that it computes, the main one first. flops and
-    bytes: of one call. calls: how often one run of the function calls it. origins: for each of
-    those calls its own source lines, as equal kernels of different lines are one.
+    bytes: of one call, polynomials of the named sizes where there are any. calls: how often one run
+    of the function calls it. origins: for each of those calls its own source lines, as equal
+    kernels of different lines are one.
     """
 
     name: str
     text: str
     origin: tuple[Location, ...]
-    flops: int
-    bytes: int
+    flops: Size
+    bytes: Size
     calls: int
     executable: Executable
     origins: tuple[tuple[Location, ...], ...]
@@ -72,9 +75,39 @@ class KernelInfo:
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """The scratch memory of one run, in bytes."""
+    """The scratch memory of one run, in bytes.
 
-    peak_bytes: int
+    names: the named sizes that it may depend on. workspace: its slots.
+    """
+
+    names: tuple[str, ...]
+    workspace: Workspace
+
+    @property
+    def peak_bytes(self) -> int:
+        """The bytes of a run; DimError where they depend on named sizes."""
+        if any(isinstance(size, Dim) for slot in self.workspace.slots for size in slot):
+            raise DimError(
+                "peak_bytes: expected memory that does not depend on named sizes, got "
+                f"{', '.join(self.names)}; peak_bytes_at gives it for numbers"
+            )
+        return self.workspace.bytes({})
+
+    def peak_bytes_at(self, **sizes: int) -> int:
+        """The bytes of a run under the numbers behind the named sizes.
+
+        Raises ArgumentError for other names and for what is no size, LimitError for more memory
+        than there can be.
+        """
+        if set(sizes) != set(self.names):
+            raise ArgumentError(
+                f"peak_bytes_at: expected sizes {', '.join(self.names) or 'none'}, got "
+                f"{', '.join(sorted(sizes)) or 'none'}"
+            )
+        for name, size in sizes.items():
+            if type(size) is not int or size < 0:
+                raise ArgumentError(f"peak_bytes_at: expected {name} >= 0, got {brief(size)}")
+        return self.workspace.bytes(sizes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +198,8 @@ class Compiled:
             [
                 Parameter(labels[i], graph.type(Value(key)), i in self.signature.donated)
                 for i, key in enumerate(graph.inputs[:count])
-            ]
+            ],
+            size_guards(graph),
         )
         self._parameters = parameter_names(self.signature)
         self.attempt = self._make_attempt()
@@ -427,8 +461,8 @@ class Compiled:
                 kernel.name,
                 print_kernel(kernel),
                 kernel.origin,
-                as_number(kernel.flops),
-                as_number(kernel.bytes),
+                kernel.flops,
+                kernel.bytes,
                 len(lines[i]),
                 self._parts.executable,
                 tuple(lines[i]),
@@ -439,7 +473,7 @@ class Compiled:
     @property
     def plan(self) -> MemoryPlan:
         """The memory that a run needs beside arguments and results."""
-        return MemoryPlan(self._parts.executable.arena_bytes)
+        return MemoryPlan(named_sizes(self.graph), self._parts.executable.workspace)
 
     @property
     def captured(self) -> list[Capture]:

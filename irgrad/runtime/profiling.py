@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, runtime_checkable
 import numpy as np
 
 from ..errors import ArgumentError, BackendError, brief
-from ..ir.dims import as_number
+from ..interpret import graph_dims
+from ..ir.dims import evaluate
 from .bound import make_result_arrays
 from .profile import KernelTime, Profile, Sample, Timing
 
@@ -95,6 +96,7 @@ def profile_call(
     work = tuple(a.copy() if i in donated else a for i, a in enumerate(arrays))
     captures = list(compiled.graph.captures.values())
     results = executable.results(work)
+    dims = graph_dims(compiled.graph, [*work, *captures])
     made = make_result_arrays(results, [None] * len(results), work, captures)
     ordinary, timed = executable.bind(work, made), executable.timed(work, made)
     renewed = [(work[i], arrays[i]) for i in donated]
@@ -112,7 +114,7 @@ def profile_call(
         ordinary=_timing([one.ordinary for one in found], 1e-9),
         kernels=tuple(
             _kernel_time(
-                k.name, (as_number(k.flops), as_number(k.bytes)), origin,
+                k.name, (evaluate(k.flops, dims), evaluate(k.bytes, dims)), origin,
                 [max(0, one.spans[i][1] - one.spans[i][0] - reading) for one in found],
                 1 / ticks, whole.minimum,
             )

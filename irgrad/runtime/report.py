@@ -6,8 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ..interpret import input_names
+from ..ir.dims import Size, names
 from ..ir.graph import Graph, Value
 from ..ir.location import Location
+from ..kernel.slots import ALIGNMENT, Workspace
+from ..ops.size_guards import named_sizes, size_guards
 
 if TYPE_CHECKING:
     from .compiled import Compiled, Parts
@@ -20,19 +24,21 @@ def report_text(compiled: Compiled, parts: Parts, copies: Mapping[str, int]) -> 
     """
     kernels = compiled.kernels
     calls = sum(kernel.calls for kernel in kernels)
-    flops = sum(kernel.calls * kernel.flops for kernel in kernels)
-    moved = sum(kernel.calls * kernel.bytes for kernel in kernels)
+    flops: Size = sum(kernel.calls * kernel.flops for kernel in kernels)
+    moved: Size = sum(kernel.calls * kernel.bytes for kernel in kernels)
     lines = [
         f"{compiled.graph.name} for {compiled.target}: {len(kernels)} kernels, {calls} calls, "
-        f"{flops:,} flops, {moved:,} bytes"
+        f"{size_text(flops)} flops, {size_text(moved)} bytes"
     ]
     rows = [
-        (k.name, str(k.calls), f"{k.flops:,}", f"{k.bytes:,}", first_line(k.origin))
+        (k.name, str(k.calls), size_text(k.flops), size_text(k.bytes), first_line(k.origin))
         for k in kernels
     ]
     head = ("name", "calls", "flops", "bytes", "line")
     lines += _section("kernels", list(table_lines(head, rows)))
-    lines += _section("memory", [f"arena {compiled.plan.peak_bytes:,} bytes"])
+    lines += _section("named sizes", list(_named_sizes(compiled.graph)))
+    lines += _section("refused sizes", list(_guards(compiled.graph)))
+    lines += _section("memory", [f"arena {_arena(compiled.plan.workspace)} bytes"])
     lines += _section("donated", list(_donations(compiled, parts)))
     lines += _section("captured", [f"{c.name} {c.type} ({_place(c.location)})" for c in
                                    compiled.captured])
@@ -42,6 +48,41 @@ def report_text(compiled: Compiled, parts: Parts, copies: Mapping[str, int]) -> 
     times = [f"{phase} {seconds * 1e3:.1f} ms" for phase, seconds in parts.seconds.items()]
     lines += _section("compile time", [", ".join(times)])
     return "\n".join(lines) + "\n"
+
+
+def size_text(size: Size) -> str:
+    """A number with commas, or a polynomial of named sizes."""
+    return f"{size:,}" if isinstance(size, int) else str(size)
+
+
+def _named_sizes(graph: Graph) -> Iterator[str]:
+    """Each name with the first axis of an argument that has it."""
+    labels = input_names(graph)
+    for name in named_sizes(graph):
+        yield next(
+            f"{name}: axis {axis} of {label} {graph.type(Value(key))}"
+            for key, label in zip(graph.inputs, labels)
+            for axis, size in enumerate(graph.type(Value(key)).shape)
+            if name in names(size)
+        )
+
+
+def _guards(graph: Graph) -> Iterator[str]:
+    """What calls expect of named sizes, with the user's lines."""
+    for guard in size_guards(graph):
+        if guard.size is not None:
+            yield f"where {guard.size} < 0: {guard.op} ({_place(guard.location)})"
+
+
+def _arena(workspace: Workspace) -> str:
+    """The bytes of a call's scratch memory: a number, or the closed form of its slots."""
+    parts = [
+        size_text(sizes[0]) if len(sizes) == 1 else f"max({', '.join(map(size_text, sizes))})"
+        for sizes in workspace.slots
+    ]
+    fixed = [f"{workspace.fixed_bytes:,}"] if workspace.fixed_bytes or not parts else []
+    rounded = f", each rounded up to {ALIGNMENT}," if parts else ""
+    return " + ".join([*parts, *fixed]) + rounded
 
 
 def _section(title: str, lines: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ from ..ir.location import Location
 from .differences import Change
 
 LOGGER = "irgrad"
+HINT = 'sizes with names need one compile: jit(specs=("f32[n,784]", ...))'
 MAX_CHANGES = 8  # that a record keeps and shows
 
 
@@ -28,6 +29,12 @@ class Cause:
     more: int = 0
     nearest: int = 0
 
+    @property
+    def is_sizes(self) -> bool:
+        """Whether sizes alone differ, in shapes of the same rank."""
+        same = (x.kind == "shape" and _rank(x.old) == _rank(x.new) for x in self.changes)
+        return bool(self.changes) and not self.more and all(same)
+
     def __str__(self) -> str:
         if not self.nearest:
             return "first call"
@@ -35,6 +42,11 @@ class Cause:
             return "variables changed while it was compiled"
         listed = ", ".join(map(str, self.changes))
         return f"{listed} and {self.more} more" if self.more else listed
+
+
+def _rank(shape: str) -> int:
+    """The rank of a shape in words, as "[2, 3]"."""
+    return 0 if shape == "[]" else shape.count(",") + 1
 
 
 def make_cause(changes: Sequence[Change], nearest: int) -> Cause:
@@ -91,6 +103,8 @@ class History:
             where = f"  {_called_at(record.location)}" if record.location else ""
             lines.append(f"  compile {record.number}: {record.seconds:.3f} s{where}")
             lines += [f"    {line}" for line in _cause_lines(record.cause)]
+        if any(record.cause.is_sizes for record in records):
+            lines.append(f"  {HINT}")
         return "\n".join(lines)
 
 

@@ -219,7 +219,10 @@ def _call_with_keywords(f: Function, place: int, *args: Any, **named: Any) -> An
 
 
 def leaf_key(leaf: Any) -> Any:
-    """What a compile depends on in one leaf: dtype and shape, or the type of a Python number."""
+    """What a compile depends on in one leaf, or type: dtype and shape, or the type of a Python
+    number."""
+    if isinstance(leaf, TensorType):
+        return leaf.dtype.numpy, leaf.shape
     if isinstance(leaf, (np.ndarray, np.generic)):
         dtype = leaf.dtype
         return dtype if dtype.isnative else dtype.newbyteorder("="), leaf.shape
@@ -258,7 +261,7 @@ def check_leaves(arguments: Arguments, leaves: Sequence[Any], spec: optree.PyTre
                 f"{label}: expected a plain ndarray, got the subclass {type(leaf).__name__}, whose "
                 "rules compiled code does not follow; pass numpy.asarray(x)"
             )
-        if not isinstance(leaf, (np.ndarray, np.generic, bool, int, float)):
+        if not isinstance(leaf, (np.ndarray, np.generic, bool, int, float, TensorType)):
             raise ArgumentError(
                 f"{label}: expected an array or a number, got {describe_value(leaf)}; name "
                 "arguments that are neither in static="
@@ -286,8 +289,9 @@ def _refuse_number_lists(label: str, value: Any, level: int = 0) -> None:
 
 def admit_specs(
     function: str, specs: tuple[Any, ...], arguments: Arguments
-) -> list[np.ndarray]:
-    """The leaves of arguments that have the structure and the types of `specs`, numbers as arrays.
+) -> tuple[list[np.ndarray], list[TensorType]]:
+    """The leaves of arguments that have the structure and the types of `specs`, numbers as arrays,
+    and these types.
 
     Raises ArgumentError for others.
     """
@@ -303,7 +307,7 @@ def admit_specs(
     labels = leaf_names(spec, arguments.roots)
     types = [_spec_type(one) for one in wanted]
     arrays = Boundary([Parameter(a, b) for a, b in zip(labels, types)]).admit(leaves)
-    return [x if isinstance(x, np.ndarray) else array for x, array in zip(leaves, arrays)]
+    return [x if isinstance(x, np.ndarray) else a for x, a in zip(leaves, arrays)], types
 
 
 def _spec_type(one: Any) -> TensorType:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +11,13 @@ from itertools import accumulate
 from typing import Any
 
 from ..errors import FileError, brief
-from ..ir.dims import as_shape
+from ..ir.dims import Dim, Size, names, product
 from ..ir.graph import Graph, Value
 from ..kernel.program import Result
+from ..ops.size_guards import named_sizes
 
 MAGIC = b"IRGCACHE"
-FORMAT = 1
+FORMAT = 2
 MAX_BYTES = 128 << 20  # of an entry
 MAX_TABLE = 8 << 20
 MAX_ARENA = 1 << 48
@@ -30,19 +30,20 @@ _CHECKED_FROM = _HEADER.size - 32
 class StoredCode:
     """The code of a graph and what a call needs to know of its program.
 
-    inputs, outputs, results: as in `Program`. arena_bytes: scratch memory of a call;
-    worker_bytes: more of it for each worker but one, 0 where nothing is divided. work: flops and
-    bytes of a call. kernels: their number. program: a digest that equal programs share; symbol:
-    the entry. text: the optimised graph, without names. data: the object file. door: that of the
-    code which calls it from Python.
+    inputs, outputs, results, slots: as in `Program`. arena_bytes: scratch memory of a call beside
+    the slots; worker_bytes: more of it for each worker but one, 0 where nothing is divided. work:
+    flops and bytes of a call. kernels: their number. program: a digest that equal programs share;
+    symbol: the entry. text: the optimised graph, without names. data: the object file. door: that
+    of the code which calls it from Python.
     """
 
-    inputs: tuple[tuple[str, int], ...]
-    outputs: tuple[tuple[str, int], ...]
+    inputs: tuple[tuple[str, Size], ...]
+    outputs: tuple[tuple[str, Size], ...]
     results: tuple[Result, ...]
+    slots: tuple[tuple[Size, ...], ...]
     arena_bytes: int
     worker_bytes: int
-    work: int
+    work: Size
     kernels: int
     program: str
     symbol: str
@@ -60,6 +61,7 @@ def pack(key: str, code: StoredCode) -> bytes:
         "inputs": code.inputs,
         "outputs": code.outputs,
         "results": [(r.kind, r.number, r.shape, r.dtype) for r in code.results],
+        "slots": code.slots,
         "arena_bytes": code.arena_bytes,
         "worker_bytes": code.worker_bytes,
         "work": code.work,
@@ -67,7 +69,7 @@ def pack(key: str, code: StoredCode) -> bytes:
         "program": code.program,
         "symbol": code.symbol,
     }
-    table = json.dumps(fields, separators=(",", ":")).encode()
+    table = json.dumps(fields, separators=(",", ":"), default=_terms).encode()
     text = code.text.encode()
     parts = table, text, code.data, code.door
     sizes, body = tuple(map(len, parts)), b"".join(parts)
@@ -117,15 +119,16 @@ def _expect(holds: bool, expected: str, got: str) -> None:
 def _code(fields: Any, text: str, data: bytes, door: bytes) -> StoredCode:
     """The record of a table; ValueError, TypeError or KeyError for fields of another kind."""
     code = StoredCode(
-        inputs=tuple((_text(dtype), _count(size)) for dtype, size in fields["inputs"]),
-        outputs=tuple((_text(dtype), _count(size)) for dtype, size in fields["outputs"]),
+        inputs=tuple((_text(dtype), _size(size)) for dtype, size in fields["inputs"]),
+        outputs=tuple((_text(dtype), _size(size)) for dtype, size in fields["outputs"]),
         results=tuple(
-            Result(_text(kind), _count(number), tuple(map(_count, shape)), _text(dtype))
+            Result(_text(kind), _count(number), tuple(map(_size, shape)), _text(dtype))
             for kind, number, shape, dtype in fields["results"]
         ),
+        slots=tuple(tuple(map(_size, slot)) for slot in fields["slots"]),
         arena_bytes=_count(fields["arena_bytes"]),
         worker_bytes=_count(fields["worker_bytes"]),
-        work=_count(fields["work"]),
+        work=_size(fields["work"]),
         kernels=_count(fields["kernels"]),
         program=_text(fields["program"]),
         symbol=_text(fields["symbol"]),
@@ -135,6 +138,8 @@ def _code(fields: Any, text: str, data: bytes, door: bytes) -> StoredCode:
     )
     if max(code.arena_bytes, code.worker_bytes) > MAX_ARENA:
         raise ValueError(f"an arena of {code.arena_bytes} + {code.worker_bytes} bytes")
+    if not all(code.slots):
+        raise ValueError("a slot that holds nothing")
     return code
 
 
@@ -150,17 +155,36 @@ def _count(value: Any) -> int:
     return value
 
 
+def _terms(size: Any) -> Any:
+    """What JSON keeps of a named size."""
+    assert isinstance(size, Dim), f"expected a size, got {size}"
+    return size.terms
+
+
+def _size(value: Any) -> Size:
+    """A number of at least 0, or a named size from its terms."""
+    if not isinstance(value, list):
+        return _count(value)
+    terms = tuple(
+        (tuple((_text(name), _count(power)) for name, power in monomial), coefficient)
+        for monomial, coefficient in value
+    )
+    if not all(name.isidentifier() and name.isascii() for m, _ in terms for name, _ in m):
+        raise ValueError("a size of other names")
+    return Dim(terms)
+
+
 def _check_fit(code: StoredCode, graph: Graph) -> None:
     """Raise FileError unless the code takes the graph's inputs and gives its outputs."""
     inputs = _types(graph, [Value(key) for key in graph.inputs])
-    wanted = [(dtype, math.prod(shape)) for dtype, shape in inputs]
+    wanted = [(dtype, product(shape)) for dtype, shape in inputs]
     _expect(list(code.inputs) == wanted, f"inputs {brief(wanted)}", brief(code.inputs))
     results = [(result.dtype, result.shape) for result in code.results]
     outputs = _types(graph, graph.outputs)
     _expect(results == outputs, f"results {brief(outputs)}", brief(results))
-    written: dict[int, tuple[str, int]] = {}
+    written: dict[int, tuple[str, Size]] = {}
     for result in code.results:
-        size = result.dtype, math.prod(as_shape(result.shape))
+        size = result.dtype, product(result.shape)
         if result.kind == "output":
             _expect(result.number not in written, "one result a buffer", "two")
             written[result.number] = size
@@ -172,6 +196,10 @@ def _check_fit(code: StoredCode, graph: Graph) -> None:
         _expect(donated, "a donated input", f"{result.number}")
     found = [written.get(i) for i in range(max(len(written), len(code.outputs)))]
     _expect(found == list(code.outputs), f"outputs {brief(found)}", brief(code.outputs))
+    sizes = [code.work, *(size for slot in code.slots for size in slot)]
+    known = frozenset(named_sizes(graph))
+    strange = sorted(name for size in sizes for name in names(size) - known)
+    _expect(not strange, "sizes of the names of the inputs", brief(strange))
 
 
 def _types(graph: Graph, values: Sequence[Value]) -> list[tuple[str, tuple[Any, ...]]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ArgumentError, CheckError, IrgradError, brief
-from ..interpret import bind_dims, input_names, interpret
+from ..interpret import graph_dims, interpret
 from ..ir.graph import Graph, Value
 from ..ir.location import Location, describe
 from ..ir.parser import parse
@@ -218,8 +218,7 @@ def _with_sizes(graph: Graph, arrays: Sequence[np.ndarray]) -> Graph:
     """The graph for the sizes of arrays."""
     from ..passes.infer import specialise
 
-    types = [graph.type(Value(key)) for key in graph.inputs]
-    dims = bind_dims(types, [x.shape for x in arrays], input_names(graph))
+    dims = graph_dims(graph, arrays)
     if not dims:
         return graph
     numbers = graph.copy()

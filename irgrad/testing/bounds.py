@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..interpret import bind_dims, input_names, interpret
+from ..interpret import graph_dims, interpret
 from ..ir.graph import Graph, Node, Value
 from ..ops.registry import REGISTRY
 
@@ -101,8 +101,7 @@ def condition_bound(
     to its size.
     """
     exact = interpret(graph, arguments)
-    types = [graph.type(Value(key)) for key in graph.inputs]
-    dims = bind_dims(types, [np.shape(a) for a in arguments], input_names(graph))
+    dims = graph_dims(graph, arguments)
     spread = [np.zeros(np.shape(a), np.float64) for a in exact]
     with np.errstate(all="ignore"):
         for pair in range(PAIRS):

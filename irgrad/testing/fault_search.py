@@ -169,7 +169,7 @@ def _find_in_kernels(optimised: Graph, inputs: Arrays, options: Options) -> Find
     fault = lowering_fault(optimised)
     if fault is None:
         backend = find_backend("cpu")
-        fault = kernel_fault(optimised, inputs, backend, options)
+        fault = kernel_fault(optimised, [inputs], backend, options)
     if fault is None:
         program = lower(optimised)
         sample = ([np.array(x) for x in inputs], interpret(optimised, inputs))

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..ir.dims import as_number
+from ..ir.dims import Size
 from ..kernel.ir import Check, Kernel, Statement, nested
 from ..kernel.plan import ALIGNMENT
 from ..kernel.program import Call, Program, Result, Slot
@@ -29,13 +29,15 @@ class Place:
 def join_programs(programs: Sequence[Program]) -> tuple[Program, tuple[Place, ...]]:
     """The program that runs some programs one after another, and where each of them lies in it.
 
-    Inputs, outputs, results and checks follow one another; arenas lie side by side. No call counts
-    as a guard, so a failed check of one program does not stop the others.
+    Inputs, outputs, results and checks follow one another; arenas lie side by side, or all slots of
+    programs with named sizes, which share the sizes of one name. No call counts as a guard, so a
+    failed check of one program does not stop the others.
     """
     kernels: list[Kernel] = []
     calls: list[Call] = []
-    inputs: list[tuple[str, int]] = []
-    outputs: list[tuple[str, int]] = []
+    inputs: list[tuple[str, Size]] = []
+    outputs: list[tuple[str, Size]] = []
+    slots: list[tuple[Size, ...]] = []
     results: list[Result] = []
     places: list[Place] = []
     written: set[int] = set()
@@ -43,7 +45,9 @@ def join_programs(programs: Sequence[Program]) -> tuple[Program, tuple[Place, ..
     arena = 0
     for number, program in enumerate(programs):
         place = Place(len(inputs), len(outputs), len(results))
-        shift = {"input": place.input, "output": place.output, "arena": arena}
+        shift = {
+            "input": place.input, "output": place.output, "arena": arena, "slot": len(slots),
+        }  # fmt: skip
         first = len(kernels)
         for kernel in program.kernels:
             body = tuple(_renumbered(s, checks) for s in kernel.body)
@@ -56,15 +60,19 @@ def join_programs(programs: Sequence[Program]) -> tuple[Program, tuple[Place, ..
             replace(r, number=r.number + (place.output if r.kind == "output" else place.input))
             for r in program.results
         ]
-        inputs += [(dtype, as_number(count)) for dtype, count in program.inputs]
-        outputs += [(dtype, as_number(count)) for dtype, count in program.outputs]
+        inputs += program.inputs
+        outputs += program.outputs
+        slots += program.slots
         written |= {place.input + i for i in program.written}
         checks += len(program.checks)
         arena += -(-program.arena_bytes // ALIGNMENT) * ALIGNMENT
         places.append(place)
+    assert not (arena and slots), "programs with an arena of their own beside such with slots"
     joined = Program(
         tuple(kernels), tuple(calls), tuple(inputs), tuple(outputs), tuple(results), arena,
         frozenset(written), tuple(check for program in programs for check in program.checks),
+        dims=tuple(sorted({name for program in programs for name in program.dims})),
+        slots=tuple(slots),
     )  # fmt: skip
     return joined, tuple(places)
 

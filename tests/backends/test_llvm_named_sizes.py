@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,15 +11,16 @@ import numpy as np
 from irgrad.autodiff import gradient_graph
 from irgrad.backends.numba_cpu.llvm.compile import compile_module, load_object
 from irgrad.backends.numba_cpu.llvm.cpu import host_cpu
-from irgrad.backends.numba_cpu.llvm.entry import program_module
-from irgrad.ir.dims import evaluate
+from irgrad.backends.numba_cpu.llvm.entry import arena_bytes, program_module
+from irgrad.ir.dims import evaluate, symbol
 from irgrad.ir.graph import Graph, Value
 from irgrad.ir.spec import parse_type
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.instantiate import instantiate
-from irgrad.kernel.program import Program
+from irgrad.kernel.ir import Affine, Buffer, Kernel, Load, Store
+from irgrad.kernel.program import Call, Program, Slot
 from irgrad.kernel.run import collect_results
-from irgrad.passes.lower import lower_symbolic
+from irgrad.passes.lower import lower
 from irgrad.passes.pipeline import pipeline
 from irgrad.testing.bounds import condition_bound, within
 from irgrad.tracing.trace import trace
@@ -30,6 +32,7 @@ class Code:
     def __init__(self, program: Program) -> None:
         cpu = host_cpu()
         self.program = program
+        self.scratch = arena_bytes(program, cpu.vector_bytes)
         self.loaded = load_object(
             compile_module(program_module(program, "named", cpu.vector_bytes), cpu)
         )
@@ -46,7 +49,8 @@ class Code:
             np.full(count * DTYPES[d].itemsize, 0xA5, np.uint8).view(DTYPES[d].numpy)
             for d, count in sized.outputs
         ]
-        arena = np.full(sized.arena_bytes + 128, 0xA5, np.uint8)
+        needed = self.program.workspace_bytes(dims) + self.scratch
+        arena = np.full(needed + 128, 0xA5, np.uint8)
         start = -arena.ctypes.data % 64
         table = np.array([a.ctypes.data for a in inputs + outputs], np.uint64)
         sizes = np.array([dims[name] for name in self.program.dims], np.int64)
@@ -55,8 +59,7 @@ class Code:
             context.ctypes.data, sizes.ctypes.data, table.ctypes.data, arena.ctypes.data + start
         )
         assert status == 0
-        behind = start + self.program.workspace_bytes(dims)
-        assert (arena[:start] == 0xA5).all() and (arena[behind:] == 0xA5).all()
+        assert (arena[:start] == 0xA5).all() and (arena[start + needed:] == 0xA5).all()
         return collect_results(sized, inputs, outputs)
 
 
@@ -81,7 +84,7 @@ def program_of(graph: Graph) -> Program:
     work = graph.copy()
     for step in pipeline():
         step.apply(work)
-    return lower_symbolic(work)
+    return lower(work)
 
 
 def check(graph: Graph, sizes: Sequence[Mapping[str, int]]) -> None:
@@ -109,3 +112,19 @@ def test_reductions_and_products_over_two_named_axes():
     graph = trace(centred, parse_type("f64[n,m]"), parse_type("f64[m,n]"))
     pairs = ((0, 3), (1, 1), (2, 31), (5, 33), (3, 64), (2, 300), (65, 7))
     check(graph, [{"n": n, "m": m} for n, m in pairs])
+
+
+def test_kernels_that_depend_on_other_names_are_functions_of_their_own():
+    sizes = ((4, ()), (symbol("n") + 1, ("n",)))
+    body = (Load("v", "a", Affine(), "f32"), Store("r", Affine(), "v"))
+    kernels = tuple(
+        Kernel(f"k{i}", (Buffer("a", "f32", size, "read"), Buffer("r", "f32", 1, "write")), body,
+               dims=dims)
+        for i, (size, dims) in enumerate(sizes)
+    )  # fmt: skip
+    calls = tuple(Call(i, (Slot("input", i), Slot("output", i))) for i in range(2))
+    inputs = tuple(("f32", size) for size, _ in sizes)
+    program = Program(kernels, calls, inputs, (("f32", 1),) * 2, (), 0, dims=("n",))
+    text = str(program_module(program, "named", 32))
+    heads = re.findall(r'define .* @"kernel_._k.\"\((.*)\)', text)
+    assert [head.count("ptr") for head in heads] == [2, 3]

@@ -17,6 +17,7 @@ from irgrad.errors import (
     DonationError,
     DTypeError,
     LoweringError,
+    ShapeError,
 )
 
 X = np.ones((3, 4))
@@ -337,12 +338,12 @@ def check_that_fails() -> None:
     ig.jit(model)(x)
 
 
-@faulty(LoweringError, "model", "sizes that are numbers", "n", "target='reference'")
-def symbolic_sizes_for_the_processor() -> None:
+@faulty(ShapeError, "reduce_max", "at least 1 element along axis 0 of f64[n]", "n=0")
+def no_element_of_a_named_size() -> None:
     def model(x: Any) -> Any:
-        return x * 2
+        return np.max(x)  # BAD
 
-    ig.compile(model, "f32[n]")  # BAD
+    ig.jit(model, specs=("f64[n]",))(np.zeros(0))
 
 
 @faulty(LoweringError, "cpu kernel", "f32 or f64", "got f16")

@@ -49,7 +49,7 @@ RAISERS: MappingProxyType[str, Callable[[], Any]] = MappingProxyType({
     "ArgumentError": lambda: ig.jit("model"),
     "DonationError": lambda: ig.jit(lambda x: x * 2, donate=0)(np.broadcast_to(1.0, (3,))),
     "CheckError": negative_check,
-    "LoweringError": lambda: ig.compile(lambda x: x * 2, "f32[n]"),
+    "LoweringError": lambda: ig.compile(lambda x: x @ x, "f16[3,3]"),
     "BackendError": lambda: ig.compile(lambda x: x * 2, X, target="abacus"),
     "LimitError": lambda: ig.ir.parse("#" * (64 * 2**20 + 1)),
     "FileError": lambda: load_source("no_such_folder/model.irg"),

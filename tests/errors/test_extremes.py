@@ -158,7 +158,7 @@ def test_a_symbolic_size_on_the_way_is_named() -> None:
       %1 = reduce_sum(%0) {axes=(0,)} : f64[]
       return %1
     }"""
-    with pytest.raises(LoweringError, match=r"slice: expected sizes that are numbers, got f64\[-n"):
+    with pytest.raises(LoweringError, match=r"slice: expected sizes that the inputs det"):
         ig.compile(ig.ir.parse(text))
 
 

@@ -20,13 +20,15 @@ from irgrad.kernel.ir import (
     Reduction,
     Statement,
     Store,
+    kernel_dims,
 )
 from irgrad.kernel.program import Call, Program
 
 
 def is_mergeable(program: Program) -> bool:
     """Whether a program is one kernel on its own inputs and outputs."""
-    return len(program.calls) == len(program.kernels) == 1 and program.arena_bytes == 0
+    alone = len(program.calls) == len(program.kernels) == 1
+    return alone and program.arena_bytes == 0 and not program.slots
 
 
 def merge_kernels(joined: Program, count: int, size: int) -> Program:
@@ -40,7 +42,8 @@ def merge_kernels(joined: Program, count: int, size: int) -> Program:
         calls.append(Call(len(kernels), tuple(x for i in some for x in joined.calls[i].slots)))
         buffers = tuple(buffer for part in parts for buffer in part.buffers)
         body = tuple(statement for part in parts for statement in part.body)
-        kernels.append(Kernel(f"kernels_{first}_to_{some[-1]}", buffers, body))
+        name, dims = f"kernels_{first}_to_{some[-1]}", kernel_dims(buffers, body)
+        kernels.append(Kernel(name, buffers, body, dims=dims))
     shift = len(kernels) - count
     calls += [replace(call, kernel=call.kernel + shift) for call in joined.calls[count:]]
     return replace(joined, kernels=(*kernels, *joined.kernels[count:]), calls=tuple(calls))

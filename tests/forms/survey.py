@@ -1,9 +1,11 @@
 """The larger comparison of the forms, for a person to run:
 
     python tests/forms/survey.py --seeds 300 --ops
+    python tests/forms/survey.py --seeds 0 --symbolic 100
 
 Random graphs of seeds 0, 1, ..., and all samples of all ops with their backward graphs, each in
 LLVM, jitted source and plain Python: equal bits, and equal dtypes of all locals in the latter two.
+Random graphs with named sizes are compiled once for all sizes.
 """
 
 from __future__ import annotations
@@ -12,8 +14,10 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
-from both_forms import Case, differences
+from both_forms import Case, NamedCase, differences, named_differences
+from named_cases import MEDIUM, SMALL, random_cases
 from op_cases import gradient_cases, op_cases, op_names
 
 from irgrad.ir.graph import Graph
@@ -48,16 +52,36 @@ def chunks(seeds: int, ops: bool) -> Iterator[tuple[str, list[Case]]]:
         yield f"gradients of {some[0]}..{some[-1]}", gradient_cases(some, every=True)
 
 
+def named_chunks(seeds: int) -> Iterator[tuple[str, list[NamedCase]]]:
+    """The same of random graphs with named sizes."""
+    for first in range(0, seeds, CHUNK):
+        last = min(first + CHUNK, seeds)
+        yield f"symbolic seeds {first}..{last - 1}", random_cases(range(first, last), SMALL)
+
+
+def compare(cases: Sequence[Case] | Sequence[NamedCase]) -> list[str]:
+    """What differs between the forms."""
+    named = [one for one in cases if isinstance(one, NamedCase)]
+    if named:
+        return named_differences(named, [*SMALL, *MEDIUM], SMALL)
+    plain = [one for one in cases if isinstance(one, Case)]
+    return differences(plain) if plain else []
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare, print a line for each part, and give the number of differences."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=300)
     parser.add_argument("--ops", action="store_true")
+    parser.add_argument("--symbolic", type=int, default=0, metavar="SEEDS")
     options = parser.parse_args(arguments)
     total = 0
-    for label, cases in chunks(options.seeds, options.ops):
+    parts: Iterator[tuple[str, Sequence[Case] | Sequence[NamedCase]]] = chain(
+        chunks(options.seeds, options.ops), named_chunks(options.symbolic)
+    )
+    for label, cases in parts:
         begun = time.perf_counter()
-        wrong = differences(cases) if cases else []
+        wrong = compare(cases)
         total += len(wrong)
         kernels = sum(len(one.program.kernels) for one in cases)
         seconds = time.perf_counter() - begun

@@ -7,17 +7,24 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from both_forms import case, run_llvm
+from both_forms import NUMBERS, case, run_llvm
+from named_cases import named_case
 
 import irgrad as ig
+import irgrad.numpy as inp
 from irgrad import nn
+from irgrad.backends.numba_cpu.source.printer import kernel_source
 from irgrad.errors import CheckError
+from irgrad.ir.dims import as_number
+from irgrad.ir.spec import parse_type
 from irgrad.ir.types import DTYPES
+from irgrad.kernel.instantiate import instantiate
 from irgrad.kernel.program import Program
 from irgrad.testing.programs import collect_results
 from irgrad.tracing.trace import trace
@@ -97,64 +104,89 @@ memory = {key: arrays[key] for key in arrays}
 arena = np.full(plan["arena"], 165, np.uint8)
 failures = np.zeros(3, np.int64)
 with np.errstate(all="ignore"):
-    for number, slots, checks in plan["calls"]:
+    for number, slots, checks, sizes in plan["calls"]:
         buffers = [
             memory[f"{kind}_{start}"] if kind != "arena"
             else arena[start : start + size].view(dtype)
             for kind, start, size, dtype in slots
         ]
-        kernels[number](*buffers, *[failures] * checks)
+        kernels[number](*buffers, *[failures] * checks, *sizes)
 np.savez(folder / f"after_{sys.argv[2]}.npz", failures=failures, **memory)
 """
 
 
-def written_files(program: Program, flat: list[np.ndarray], folder: Path) -> None:
+def written_files(
+    program: Program, flat: list[np.ndarray], folder: Path, dims: Mapping[str, int]
+) -> None:
     """The source of each kernel, what to call in which order, and the arrays before."""
     from irgrad.backends.numba_cpu.runtime.kernel_texts import kernel_text
 
-    names, checks = [], []
+    names, behind = [], []
     for i, kernel in enumerate(program.kernels):
         text = kernel_text(program, kernel.name, "numba")
         (folder / f"kernel_{i}.py").write_text(text)
+        source = kernel_source(kernel, "")
         head = next(line for line in text.splitlines() if line.startswith(f"def {kernel.name}"))
         names.append(head[4 : head.index("(")])
-        checks.append(int("failures" in head))
-    calls = []
-    for call in program.calls:
+        behind.append((int(source.checks), [dims[name] for name in source.dims]))
+    calls, sized = [], instantiate(program, dims)
+    for call in sized.calls:
         slots = [
             (s.kind, s.number, b.size * DTYPES[b.dtype].itemsize, DTYPES[b.dtype].numpy.str)
-            for s, b in zip(call.slots, program.kernels[call.kernel].buffers, strict=True)
+            for s, b in zip(call.slots, sized.kernels[call.kernel].buffers, strict=True)
         ]
-        calls.append((call.kernel, slots, checks[call.kernel]))
-    plan = {"names": names, "calls": calls, "arena": program.arena_bytes}
+        calls.append((call.kernel, slots, *behind[call.kernel]))
+    plan = {"names": names, "calls": calls, "arena": sized.arena_bytes}
     (folder / "plan.json").write_text(json.dumps(plan))
     arrays = {f"input_{i}": x for i, x in enumerate(flat)}
-    for i, (dtype, count) in enumerate(program.outputs):
-        arrays[f"output_{i}"] = np.zeros(count, DTYPES[dtype].numpy)
+    for i, (dtype, count) in enumerate(sized.outputs):
+        arrays[f"output_{i}"] = np.zeros(as_number(count), DTYPES[dtype].numpy)
     np.savez(folder / "arrays.npz", **arrays)  # type: ignore[arg-type]
+
+
+def check_files(
+    program: Program, flat: list[np.ndarray], folder: Path, dims: Mapping[str, int] = NUMBERS
+) -> None:
+    """What the files compute, as jitted and as plain Python, is what LLVM's code computes."""
+    written_files(program, flat, folder, dims)
+    run, sized = run_llvm(program, flat, dims), instantiate(program, dims)
+    expected = [a.tobytes() for a in collect_results(sized, run.inputs, run.outputs)]
+    printed = []
+    for mode in ("0", "1"):
+        done = subprocess.run(
+            [sys.executable, "-c", DRIVER, str(folder), mode],
+            env={**os.environ, "NUMBA_DISABLE_JIT": mode}, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        printed.append(done.stdout)
+        after = np.load(folder / f"after_{mode}.npz")
+        assert after["failures"].tolist() == [0, 0, 0]
+        inputs = [after[f"input_{i}"] for i in range(len(flat))]
+        outputs = [after[f"output_{i}"] for i in range(len(program.outputs))]
+        assert [a.tobytes() for a in collect_results(sized, inputs, outputs)] == expected
+    # Each file also prints what its kernel makes of random arrays.
+    assert printed[0] == printed[1]
+    assert printed[0].count("elements:") >= len(program.kernels)
 
 
 def test_files_of_kernels_run_by_themselves(tmp_path: Path) -> None:
     params, _, x, labels = arguments(4, 6, 5)
     flat = [np.array(a).reshape(-1) for a in leaves([params, x, labels])]
     program = case("gradients", trace(gradients, params, x, labels), flat).program
-    written_files(program, flat, tmp_path)
-    run = run_llvm(program, flat)
-    expected = [a.tobytes() for a in collect_results(program, run.inputs, run.outputs)]
-    printed = []
-    for mode in ("0", "1"):
-        done = subprocess.run(
-            [sys.executable, "-c", DRIVER, str(tmp_path), mode],
-            env={**os.environ, "NUMBA_DISABLE_JIT": mode}, capture_output=True, text=True,
-            check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        printed.append(done.stdout)
-        after = np.load(tmp_path / f"after_{mode}.npz")
-        assert after["failures"].tolist() == [0, 0, 0]
-        inputs = [after[f"input_{i}"] for i in range(len(flat))]
-        outputs = [after[f"output_{i}"] for i in range(len(program.outputs))]
-        assert [a.tobytes() for a in collect_results(program, inputs, outputs)] == expected
-    # Each file also prints what its kernel makes of random arrays.
-    assert len(program.kernels) > 3 and printed[0] == printed[1]
-    assert printed[0].count("elements:") >= len(program.kernels)
+    assert len(program.kernels) > 3
+    check_files(program, flat, tmp_path)
+
+
+def normalised(x: Any, y: Any) -> Any:
+    """Rows of a product that add up to 1."""
+    z = inp.exp(x @ y)
+    return z / inp.sum(z, axis=1, keepdims=True)
+
+
+def test_files_of_kernels_with_named_sizes_run_by_themselves(tmp_path: Path) -> None:
+    graph = trace(normalised, parse_type("f32[n,m]"), parse_type("f32[m,70]"))
+    one, dims = named_case("normalised", graph), {"n": 3, "m": 300}
+    assert len(one.program.kernels) > 1 and one.program.slots
+    flat = [a.reshape(-1) for a in one.arguments(dims)]
+    check_files(one.program, flat, tmp_path, dims)

@@ -335,7 +335,7 @@ def test_symbols_in_attributes_alone(statements: str) -> None:
     call = ig.compile(graph, target="reference")
     with pytest.raises(DimError, match="expected a value for 'n'"):
         call(np.zeros(3, np.float32))
-    with pytest.raises(LoweringError, match="expected sizes that are numbers"):
+    with pytest.raises(LoweringError, match="expected sizes that the inputs determine, got n"):
         ig.compile(graph)
 
 

@@ -22,7 +22,7 @@ from irgrad.kernel.run import run_program
 from irgrad.kernel.slots import assign_slots, slot_offsets
 from irgrad.kernel.text import print_kernel
 from irgrad.kernel.verify import verify_kernel
-from irgrad.passes.lower import lower_symbolic
+from irgrad.passes.lower import lower
 from irgrad.passes.pipeline import pipeline
 from irgrad.testing.bounds import condition_bound, within
 from irgrad.testing.random_graphs import random_graph
@@ -38,7 +38,7 @@ def lowered(graph: Graph) -> Program:
     work = graph.copy()
     for step in pipeline():
         step.apply(work)
-    program = lower_symbolic(work)
+    program = lower(work)
     for kernel in program.kernels:
         verify_kernel(kernel)
     return program

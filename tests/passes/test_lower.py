@@ -11,6 +11,7 @@ from fused_programs import bc, check_values, flipped, fuse, graph_of, matmul, to
 
 from irgrad.errors import LoweringError
 from irgrad.interpret import interpret
+from irgrad.ir.dims import symbol
 from irgrad.ir.graph import Graph
 from irgrad.ir.types import BOOL, F32, F64, I32, I64, DType
 from irgrad.kernel.ir import Accumulate, Contract, For, Kernel, Let, Load, Reduce, Store, walk
@@ -291,9 +292,10 @@ def test_a_contraction_stores_after_its_epilogue() -> None:
 # -- errors, determinism and cost ------------------------------------------------------------------
 
 
-def test_named_sizes_are_refused() -> None:
-    with pytest.raises(LoweringError, match="expected sizes that are numbers"):
-        fuse(graph_of("f32[n,3]", lambda x: x * 2))
+def test_names_that_no_input_has_are_refused() -> None:
+    size = symbol("n")
+    with pytest.raises(LoweringError, match="inputs determine, got n in shape=|in f32"):
+        fuse(graph_of("f32[3]", lambda x: bc(x * 2, (size, 3), 1)))
 
 
 def test_the_same_graph_gives_the_same_program() -> None:

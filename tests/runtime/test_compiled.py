@@ -117,21 +117,6 @@ def test_graphs_are_compiled_and_called_as_the_function_was() -> None:
         ig.compile(graph, "f64[2]")
 
 
-def test_symbolic_sizes_run_on_the_reference_target_alone() -> None:
-    def f(x: Any, y: Any) -> Any:
-        return x + y
-
-    with pytest.raises(ig.errors.LoweringError, match="n; jit compiles .* target='reference'"):
-        ig.compile(f, "f32[n]", "f32[n]")
-    compiled = ig.compile(f, "f32[n]", "f32[n]", target="reference")
-    for size in (0, 1, 7):
-        x = np.arange(size, dtype=np.float32)
-        np.testing.assert_array_equal(compiled(x, x), 2 * x)
-        np.testing.assert_array_equal(compiled.bind(x, x)(), 2 * x)
-    with pytest.raises(ig.errors.ArgumentError, match=r"^y: expected f32\[n\], got shape \(4,\)"):
-        compiled(np.zeros(3, np.float32), np.zeros(4, np.float32))
-
-
 def test_compile_takes_jitted_functions_and_static_values() -> None:
     def f(x: Any, n: int) -> Any:
         return x**n

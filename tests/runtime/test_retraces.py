@@ -478,3 +478,12 @@ def test_threads_number_their_compiles() -> None:
     assert len(refused) == 2 * 16
     assert all(isinstance(record, Retrace) for record in records)
     assert all(0 < r.cause.nearest < r.number for r in records if str(r.cause) != "first call")
+
+
+def test_named_sizes_are_proposed_where_sizes_alone_differ() -> None:
+    f = interpreted(total)
+    f(np.zeros(()))
+    f(np.zeros(3))
+    assert "jit(specs=" not in ig.explain_retraces(f)
+    f(np.zeros(4))
+    assert ig.explain_retraces(f).splitlines()[-1].startswith("  sizes with names need one compile")

@@ -185,10 +185,6 @@ def test_an_unknown_stage_or_target(folder: Path) -> None:
     assert "got 'nosuch' (installed: cpu, reference)" in line
 
 
-def test_symbolic_sizes_cannot_be_compiled(folder: Path) -> None:
-    assert "expected sizes that are numbers" in error_of("compile", "f.irg", "out")
-    assert "expected sizes that are numbers" in error_of("ir", "f.irg", "--kernels")
-    assert not (folder / "out").exists()
 
 
 # -- arrays ----------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ with lanes along the tile's columns (along its rows where there is one column).
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
-from math import prod
 
 from llvmlite import ir
 
@@ -20,9 +20,11 @@ from irgrad.backends.numba_cpu.llvm.contraction import (
 )
 from irgrad.backends.numba_cpu.llvm.emit import Group, KernelEmitter, Scope
 from irgrad.backends.numba_cpu.llvm.schedule import choose_lanes
+from irgrad.backends.numba_cpu.llvm.sizes import Sizes, as_value
 from irgrad.backends.numba_cpu.llvm.structure import CountedLoop
 from irgrad.backends.numba_cpu.llvm.vectors import (
     I8,
+    POINTER,
     constant,
     element_pointer,
     gather,
@@ -32,7 +34,7 @@ from irgrad.backends.numba_cpu.llvm.vectors import (
     splat,
     value_type,
 )
-from irgrad.ir.dims import as_number
+from irgrad.ir.dims import Dim, Size, product
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.ir import (
     Accumulate,
@@ -50,7 +52,7 @@ Indices = tuple[ContractionIndex, ...]
 
 
 def contract_workspace(contract: Contract, vector_bytes: int) -> int:
-    """Bytes of scratch that a contraction needs."""
+    """Bytes of scratch that a contraction needs, whatever its named sizes are."""
     if not _is_blocked(contract):
         return 0
     return workspace_bytes(_spec(contract), vector_bytes)
@@ -74,16 +76,16 @@ def _plain_store(contract: Contract) -> Store | None:
     return None
 
 
-def _extent(indices: Indices) -> int:
-    return prod(as_number(i.extent) for i in indices)
+def _extent(indices: Indices) -> Size:
+    return product(i.extent for i in indices)
 
 
-def _strides(indices: Indices, step: int) -> list[int]:
+def _strides(indices: Indices, step: Size) -> list[Size]:
     """Row-major strides of a group whose flattened index has the stride `step`."""
-    strides: list[int] = []
+    strides: list[Size] = []
     for index in reversed(indices):
         strides.insert(0, step)
-        step *= as_number(index.extent)
+        step = step * index.extent
     return strides
 
 
@@ -91,18 +93,19 @@ def _spec(contract: Contract) -> ContractionSpec:
     """Sizes and strides; where the body is no plain store, as if C were a dense [batch, m, n]."""
     store = _plain_store(contract)
     m, n = _extent(contract.m), _extent(contract.n)
+    row: Size = n
+    column: Size = 1
     if store is None:
         batch_c = _strides(contract.batch, m * n)
-        row, column = n, 1
     else:
-        batch_c = [as_number(store.at.coefficient(i.name)) for i in contract.batch]
-        row = as_number(store.at.coefficient(contract.row))
-        column = as_number(store.at.coefficient(contract.column))
+        batch_c = [store.at.coefficient(i.name) for i in contract.batch]
+        row = store.at.coefficient(contract.row)
+        column = store.at.coefficient(contract.column)
 
-    def axes(indices: Indices, c: list[int]) -> tuple[Axis, ...]:
+    def axes(indices: Indices, c: list[Size]) -> tuple[Axis, ...]:
         return tuple(
-            Axis(as_number(i.extent), as_number(contract.lhs_at.coefficient(i.name)),
-                 as_number(contract.rhs_at.coefficient(i.name)), stride)
+            Axis(i.extent, contract.lhs_at.coefficient(i.name),
+                 contract.rhs_at.coefficient(i.name), stride)
             for i, stride in zip(indices, c, strict=True)
         )  # fmt: skip
 
@@ -134,31 +137,43 @@ def emit_contract(
     name = f"{builder.function.name}_contraction{number}"
     if workspace is None:
         workspace = ir.Constant(I8.as_pointer(), None)
-    if store is not None:
-        function = contraction_function(
-            builder.module, name, _spec(contract), emitter.vector_bytes
-        )
-        target = _operand(emitter, builder, store.buffer, store.at)
-        builder.call(function, [lhs, rhs, target, workspace])
-        return
-    names = _body_buffers(contract.body)
+    arguments = [lhs, rhs]
+    dims = () if emitter.sizes is None else emitter.sizes.names
+    names = [] if store is not None else _body_buffers(contract.body)
     extra = [emitter.pointers[n] for n in names]
-    if any(isinstance(s, Check) for s in contract.body):
+    if store is None and any(isinstance(s, Check) for s in contract.body):
         assert emitter.context is not None
         extra.append(emitter.context)
-    epilogue = _Epilogue(emitter, contract, names)
+    epilogue = None if store is not None else _Epilogue(emitter, contract, names).emit
     function = contraction_function(
-        builder.module, name, _spec(contract), emitter.vector_bytes, epilogue.emit, len(extra)
+        builder.module, name, _spec(contract), emitter.vector_bytes, epilogue, len(extra), dims
     )
-    nothing = ir.Constant(function.args[2].type, None)
-    builder.call(function, [lhs, rhs, nothing, workspace, *extra])
+    if store is not None:
+        arguments.append(_operand(emitter, builder, store.buffer, store.at))
+    else:
+        arguments.append(ir.Constant(function.args[2].type, None))
+    if emitter.sizes is not None:
+        assert emitter.sizes.dims is not None
+        extra.append(emitter.sizes.dims)
+    builder.call(function, [*arguments, workspace, *extra])
 
 
 def _operand(
     emitter: KernelEmitter, builder: ir.IRBuilder, buffer: str, at: Affine
 ) -> ir.Value:
     dtype = emitter.buffers[buffer].dtype
-    return element_pointer(builder, dtype, emitter.pointers[buffer], at.constant)
+    return element_pointer(
+        builder, dtype, emitter.pointers[buffer], emitter.size(at.constant)
+    )
+
+
+def _has_named_stride(contract: Contract, index: str) -> bool:
+    """Whether lanes along an index would lie at a distance that is a named size."""
+    return any(
+        isinstance(s.at.coefficient(index), Dim)
+        for s in contract.body
+        if isinstance(s, Load | Store | Accumulate | Check)
+    )
 
 
 def _body_buffers(body: tuple[Statement, ...]) -> list[str]:
@@ -177,19 +192,34 @@ class _Epilogue:
         self.lanes = choose_lanes(contract.body, emitter.dtypes, emitter.vector_bytes, None)
         widest = emitter.vector_bytes // DTYPES[contract.dtype].itemsize
         self.along_rows = _extent(contract.n) == 1
+        if _has_named_stride(contract, contract.row if self.along_rows else contract.column):
+            widest = 1
         single = self.along_rows and _extent(contract.m) == 1
         self.lanes = 1 if single else min(self.lanes, widest)
 
     def emit(self, builder: ir.IRBuilder, tile: EpilogueTile) -> None:
         """Loops over the tile's rows, and lanes along each; or lanes along its only column."""
-        pointers = dict(zip(self.names, tile.extra))
-        context = tile.extra[-1] if len(tile.extra) > len(self.names) else None
-        outer = self.outer
+        outer, extra = self.outer, list(tile.extra)
+        sizes = None
+        if outer.sizes is not None:
+            first = ir.IRBuilder(builder.block)
+            start = builder.append_basic_block("start")
+            sizes = Sizes(first, first.bitcast(extra.pop(), POINTER), outer.sizes.names)
+            builder.position_at_end(start)
+        pointers = dict(zip(self.names, extra))
+        context = extra[-1] if len(extra) > len(self.names) else None
         emitter = KernelEmitter(
             outer.buffers, pointers, outer.dtypes, outer.vector_bytes, context, outer.emit_loop,
-            mark=outer.mark,
+            mark=outer.mark, sizes=sizes,
         )  # fmt: skip
-        scope = Scope(builder, {}, self._batch_indices(builder, tile.batch))
+        self._emit_tile(emitter, builder, tile)
+        if sizes is not None:
+            sizes.builder.branch(start)
+
+    def _emit_tile(
+        self, emitter: KernelEmitter, builder: ir.IRBuilder, tile: EpilogueTile
+    ) -> None:
+        scope = Scope(builder, {}, self._batch_indices(emitter, builder, tile.batch))
         contract = self.contract
         if self.along_rows:
             scope.indices[contract.column] = tile.n
@@ -207,11 +237,13 @@ class _Epilogue:
         self._emit_line(emitter, inner, line)
         rows.close([])
 
-    def _batch_indices(self, builder: ir.IRBuilder, flat: ir.Value) -> dict[str, ir.Value | int]:
+    def _batch_indices(
+        self, emitter: KernelEmitter, builder: ir.IRBuilder, flat: ir.Value
+    ) -> dict[str, ir.Value | int]:
         indices: dict[str, ir.Value | int] = {}
         left = flat
         for index in reversed(self.contract.batch):
-            extent = integer(index.extent)
+            extent = as_value(emitter.size(index.extent))
             indices[index.name] = builder.urem(left, extent)
             left = builder.udiv(left, extent)
         return indices
@@ -295,40 +327,70 @@ def _emit_loops(emitter: KernelEmitter, scope: Scope, contract: Contract) -> Non
     groups = contract.batch + contract.m + contract.n
     if any(i.extent == 0 for i in groups):
         return
-    inner = scope.child()
-    loops = [_open(inner, index) for index in groups]
-    builder = scope.builder
-    inner.indices[contract.row] = _flatten(builder, inner, contract.m)
-    inner.indices[contract.column] = _flatten(builder, inner, contract.n)
-    total = _sum(emitter, inner, contract)
-    inner.define(contract.result, total, 1)
-    emitter.emit(inner, contract.body)
-    for loop in reversed(loops):
-        loop.close([])
+    inner, builder = scope.child(), scope.builder
+    with ExitStack() as guards:
+        for index in groups:
+            if isinstance(index.extent, Dim):
+                guards.enter_context(builder.if_then(_is_present(emitter, builder, index)))
+        loops = [_open(emitter, inner, index) for index in groups]
+        inner.indices[contract.row] = _flatten(emitter, inner, contract.m)
+        inner.indices[contract.column] = _flatten(emitter, inner, contract.n)
+        inner.define(contract.result, _sum(emitter, inner, contract), 1)
+        emitter.emit(inner, contract.body)
+        for loop in reversed(loops):
+            loop.close([])
 
 
-def _open(scope: Scope, index: ContractionIndex) -> CountedLoop:
-    loop = CountedLoop(scope.builder, index.extent)
+def _is_present(
+    emitter: KernelEmitter, builder: ir.IRBuilder, index: ContractionIndex
+) -> ir.Value:
+    """Whether an index has values."""
+    return builder.icmp_signed(">", as_value(emitter.size(index.extent)), integer(0))
+
+
+def _open(emitter: KernelEmitter, scope: Scope, index: ContractionIndex) -> CountedLoop:
+    loop = CountedLoop(scope.builder, emitter.size(index.extent))
     scope.indices[index.name] = loop.index
     return loop
 
 
-def _flatten(builder: ir.IRBuilder, scope: Scope, indices: Indices) -> ir.Value:
+def _flatten(emitter: KernelEmitter, scope: Scope, indices: Indices) -> ir.Value:
+    builder = scope.builder
     flat: ir.Value = integer(0)
     for index in indices:
-        flat = builder.add(builder.mul(flat, integer(index.extent)), scope.indices[index.name])
+        extent = as_value(emitter.size(index.extent))
+        flat = builder.add(builder.mul(flat, extent), scope.indices[index.name])
     return flat
 
 
 def _sum(emitter: KernelEmitter, scope: Scope, contract: Contract) -> ir.Value:
-    """The sum over k, carried through the loops over the indices of k."""
+    """The sum over k, 0 where it is empty."""
+    zero, builder = constant(contract.dtype, 0, 1), scope.builder
     if any(i.extent == 0 for i in contract.k):
-        return constant(contract.dtype, 0, 1)
+        return zero
+    named = [index for index in contract.k if isinstance(index.extent, Dim)]
+    if not named:
+        return _sum_of_some(emitter, scope, contract)
+    present = [_is_present(emitter, builder, index) for index in named]
+    before, some = builder.block, present[0]
+    for also in present[1:]:
+        some = builder.and_(some, also)
+    with builder.if_then(some):
+        total = _sum_of_some(emitter, scope, contract)
+        inside = builder.block
+    result = builder.phi(total.type)
+    result.add_incoming(zero, before)
+    result.add_incoming(total, inside)
+    return result
+
+
+def _sum_of_some(emitter: KernelEmitter, scope: Scope, contract: Contract) -> ir.Value:
+    """The sum over k, carried through the loops over the indices of k."""
     builder = scope.builder
     total: ir.Value = ir.Constant(value_type(contract.dtype, 1), 0)
     loops: list[CountedLoop] = []
     for index in contract.k:
-        loop = _open(scope, index)
+        loop = _open(emitter, scope, index)
         total = loop.carry(total)
         loops.append(loop)
     values = []

@@ -10,30 +10,45 @@ Blocking. For a block of columns and a panel of k, B is packed or read in place;
 rows A is read in place or copied so that its rows do not collide in the cache; the micro-kernel
 then runs over the column tiles. A contraction adds little code of its own to a module: a call of
 loops that all contractions share, with its numbers in a constant array, and a micro-kernel where
-its tile shape is new. Where C is written directly (rows of adjacent elements, no epilogue) it holds
-the partial sums of several panels, and a few elements may be written twice with the same bits; else
-partial sums lie in the workspace and every element is written once.
+its tile shape is new. Of named sizes the same loops read the same numbers, which are then computed
+first; where rows or columns are named the code has a few tile shapes and takes the one that the
+plan's estimate finds fastest for the sizes of the call. Where C is written directly (rows of
+adjacent elements, no epilogue) it holds the partial sums of several panels, and a few elements may
+be written twice with the same bits; else partial sums lie in the workspace and every element is
+written once.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from math import gcd
 
 from llvmlite import ir
 
 from irgrad.backends.numba_cpu.llvm.contraction_emit import (
     BYTES,
+    I1,
     INTEGERS,
     VOID,
     advance,
     element_type,
     integer,
     minimum,
-    times,
     turning_loop,
 )
 from irgrad.backends.numba_cpu.llvm.contraction_loops import Context, Operands, Steps, call_loops
+from irgrad.backends.numba_cpu.llvm.contraction_numbers import (
+    Condition,
+    Count,
+    Number,
+    Truth,
+    as_value,
+    choose,
+    select,
+    tiles_of,
+    times,
+)
 from irgrad.backends.numba_cpu.llvm.contraction_pack import (
     ADD,
     FINISH,
@@ -44,20 +59,30 @@ from irgrad.backends.numba_cpu.llvm.contraction_pack import (
     pack_function,
     store_function,
 )
-from irgrad.backends.numba_cpu.llvm.contraction_params import make_parameters, parameter_array
+from irgrad.backends.numba_cpu.llvm.contraction_params import (
+    best_plan,
+    make_parameters,
+    packs_b,
+    parameter_array,
+)
 from irgrad.backends.numba_cpu.llvm.contraction_plan import (
     ITEM_BYTES,
     PANEL_LENGTH,
     Axis,
     ContractionSpec,
     Plan,
-    Scratch,
-    make_plan,
+    make_plans,
     make_scratch,
     table_maps,
     takes_mask,
+    window_sizes,
 )
 from irgrad.backends.numba_cpu.llvm.contraction_tile import MicroTile, micro_kernel
+from irgrad.backends.numba_cpu.llvm.contraction_window import windowed_packer
+from irgrad.backends.numba_cpu.llvm.sizes import Sizes
+from irgrad.backends.numba_cpu.llvm.sizes import as_value as as_i64
+from irgrad.backends.numba_cpu.llvm.vectors import POINTER
+from irgrad.ir.dims import Dim, Size, as_number
 
 __all__ = [
     "PANEL_LENGTH",
@@ -98,9 +123,14 @@ Epilogue = Callable[[ir.IRBuilder, EpilogueTile], None]
 
 
 def workspace_bytes(spec: ContractionSpec, vector_bytes: int) -> int:
-    """Bytes of scratch, aligned to 64, that the caller provides, with or without an epilogue."""
+    """Bytes of scratch, aligned to 64, that the caller provides, with or without an epilogue.
+
+    A bound for all sizes where some are named.
+    """
     return max(
-        make_scratch(make_plan(spec, vector_bytes, epilogue)).total for epilogue in (False, True)
+        make_scratch(plan).total
+        for epilogue in (False, True)
+        for plan in make_plans(spec, vector_bytes, epilogue)
     )
 
 
@@ -111,8 +141,12 @@ def contraction_function(
     vector_bytes: int,
     epilogue: Epilogue | None = None,
     extra_pointers: int = 0,
+    dims: Sequence[str] = (),
 ) -> ir.Function:
     """Emit `internal void name(T* a, T* b, T* c, i8* workspace, i8* extra...)` and return it.
+
+    Where `dims` names sizes one more pointer follows, to their i64 values, which also is the last
+    of the epilogue's `extra`.
 
     C and the workspace alias nothing else; C may be uninitialised, and every element of it is
     written. An empty k gives zeros. `vector_bytes` is 64, 32 or 16. With an epilogue nothing is
@@ -121,120 +155,246 @@ def contraction_function(
     """
     assert vector_bytes in (16, 32, 64) and spec.dtype in PANEL_LENGTH
     pointer = element_type(spec.dtype).as_pointer()
-    arguments = [pointer, pointer, pointer] + [BYTES] * (1 + extra_pointers)
+    arguments = [pointer, pointer, pointer] + [BYTES] * (1 + extra_pointers + bool(dims))
     function = ir.Function(module, ir.FunctionType(VOID, arguments), name)
     function.linkage = "internal"
     function.attributes.add("nounwind")
     for argument in function.args[:4]:
         argument.add_attribute("noalias")
     builder = ir.IRBuilder(function.append_basic_block("entry"))
-    plan = make_plan(spec, vector_bytes, epilogue is not None)
-    if not plan.empty:
-        _emit_body(builder, plan, vector_bytes, epilogue)
+    plans = make_plans(spec, vector_bytes, epilogue is not None)
+    if not plans[0].empty:
+        with _sizes(builder, dims) as sizes:
+            _emit_body(_Code(builder, vector_bytes, sizes), plans, epilogue)
     builder.ret_void()
     return function
 
 
-def _emit_body(
-    builder: ir.IRBuilder, plan: Plan, vector_bytes: int, epilogue: Epilogue | None
-) -> None:
-    """Fill the offset tables, then run the shared loops for every batch element and row block."""
-    function, item = builder.function, ITEM_BYTES[plan.dtype]
-    scratch = make_scratch(plan)
-    workspace = function.args[3]
+@contextmanager
+def _sizes(builder: ir.IRBuilder, dims: Sequence[str]) -> Iterator[Sizes | None]:
+    """The named sizes, computed in the first block; the builder goes on in the next."""
+    if not dims:
+        yield None
+        return
+    first = ir.IRBuilder(builder.block)
+    start = builder.append_basic_block("start")
+    builder.position_at_end(start)
+    yield Sizes(first, first.bitcast(builder.function.args[-1], POINTER), dims)
+    first.branch(start)
+
+
+@dataclass(frozen=True, slots=True)
+class _Code:
+    """Where a contraction is built, for which vectors, and its named sizes."""
+
+    builder: ir.IRBuilder
+    vector_bytes: int
+    sizes: Sizes | None
+
+    def value(self, size: Size) -> Number:
+        """The number that a size is."""
+        if self.sizes is None or isinstance(size, int):
+            return as_number(size)
+        return Count(self.builder, as_i64(self.sizes.value(size)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Setup:
+    """What the loops of a plan need, all but the operands.
+
+    `flags` say whether roles are swapped, A and B are packed, tiles are buffered; `places` where in
+    the workspace panels and tiles then are. `row_block` row tiles of `row_tiles` share a buffer.
+    """
+
+    parameters: ir.Value
+    steps: Steps
+    flags: tuple[Truth, ...]
+    places: tuple[Number, ...]
+    row_tiles: Number
+    row_block: Number
+
+    def values(self) -> list[ir.Value]:
+        """All of it as values."""
+        steps = [getattr(self.steps, name) for name in Steps.__slots__]
+        flags = [I1(x) if isinstance(x, bool) else x.value for x in self.flags]
+        numbers = (*self.places, self.row_tiles, self.row_block)
+        return [self.parameters, *steps, *flags, *map(as_value, numbers)]
+
+    @staticmethod
+    def of(builder: ir.IRBuilder, values: list[ir.Value]) -> "_Setup":
+        """The reverse of `values`."""
+        parameters, *rest = values
+        steps, rest = Steps(*rest[:6]), rest[6:]
+        flags = tuple(Condition(builder, value) for value in rest[:4])
+        *places, tiles, block = (Count(builder, value) for value in rest[4:])
+        return _Setup(parameters, steps, flags, tuple(places), tiles, block)
+
+
+def _emit_body(code: _Code, plans: tuple[Plan, ...], epilogue: Epilogue | None) -> None:
+    """Prepare what the loops read, then run them for every batch element and row block."""
+    builder, plan = code.builder, plans[0]
+    workspace = builder.function.args[3]
+    with ExitStack() as guards:
+        for size in (plan.m, plan.n, *(axis.extent for axis in plan.batch)):
+            number = code.value(size)
+            if isinstance(number, Count):
+                guards.enter_context(builder.if_then((number > 0).value))
+        setup = _setup(code, plans, epilogue)
+        frame = ir.Constant(BYTES, None) if epilogue is None else _frame(builder)
+        axes = [code.value(axis.extent) for axis in plan.batch]
+        blocks = tiles_of(setup.row_tiles, setup.row_block)
+        if not isinstance(blocks, int) or blocks > 1:
+            axes.append(blocks)
+        with _nest(builder, axes) as indices:
+            batch = Count(builder, integer(0))
+            for axis, index in zip(plan.batch, indices):
+                batch = batch * code.value(axis.extent) + Count(builder, index)
+            first, tiles = integer(0), as_value(setup.row_tiles)
+            if len(axes) > len(plan.batch):
+                first = times(builder, indices[-1], setup.row_block)
+                tiles = minimum(builder, builder.sub(tiles, first), as_value(setup.row_block))
+            operands = _operands(code, plan, setup, indices)
+            context = Context(workspace, frame, batch.value)
+            call_loops(builder, setup.parameters, operands, context, setup.steps, (first, tiles))
+
+
+def _setup(code: _Code, plans: tuple[Plan, ...], epilogue: Epilogue | None) -> _Setup:
+    """What the loops need for the sizes of a call: the setup of the plan that fits them best."""
+    builder = code.builder
+    if len(plans) == 1:
+        return _setup_of(code, plans, 0, epilogue)
+    assert code.sizes is not None
+    best = best_plan(plans, code.vector_bytes, code.value)
+    slots: list[ir.Value] = []
+    for number in range(len(plans)):
+        chosen = builder.icmp_signed("==", as_value(best), integer(number))
+        with builder.if_then(chosen):
+            values = _setup_of(code, plans, number, epilogue).values()
+            slots = slots or [code.sizes.builder.alloca(value.type) for value in values]
+            for value, slot in zip(values, slots, strict=True):
+                builder.store(value, slot)
+    return _Setup.of(builder, [builder.load(slot) for slot in slots])
+
+
+def _setup_of(
+    code: _Code, plans: tuple[Plan, ...], number: int, epilogue: Epilogue | None
+) -> _Setup:
+    """Fill the offset tables and the parameters of a plan."""
+    builder, plan = code.builder, plans[number]
+    scratch, workspace, item = make_scratch(plan), builder.function.args[3], ITEM_BYTES[plan.dtype]
     maps = dict(table_maps(plan))
     for name, place in scratch.tables:
-        table = builder.bitcast(advance(builder, workspace, place), INTEGERS)
-        fill_table(builder, table, maps[name], item)
-    parameters = make_parameters(plan, scratch)
-    array = parameter_array(builder.module, f"{function.name}.parameters", parameters)
-    frame = ir.Constant(BYTES, None) if epilogue is None else _frame(builder)
-    steps = _steps(builder, plan, vector_bytes, epilogue)
-    axes = [*plan.batch]
-    blocks = -(-plan.row_tiles // plan.row_block)
-    if blocks > 1:
-        axes.append(Axis(blocks, 0, 0, 0))
-    with _nest(builder, axes) as indices:
-        batch = integer(0)
-        for axis, index in zip(plan.batch, indices):
-            batch = builder.add(times(builder, batch, axis.extent), index)
-        first, tiles = integer(0), integer(plan.row_tiles)
-        if blocks > 1:
-            first = times(builder, indices[-1], plan.row_block)
-            tiles = minimum(builder, builder.sub(tiles, first), integer(plan.row_block))
-        operands = _operands(builder, plan, scratch, indices)
-        context = Context(workspace, frame, batch)
-        call_loops(builder, array, operands, context, steps, (first, tiles))
+        if not maps[name].named:
+            table = builder.bitcast(advance(builder, workspace, place), INTEGERS)
+            fill_table(builder, table, maps[name], item)
+    parameters = (
+        *make_parameters(plan, scratch, code.value),
+        *(code.value(size) for size in window_sizes(plan)),
+    )
+    stack = None if code.sizes is None else code.sizes.builder
+    array = parameter_array(builder, f"{builder.function.name}.parameters", parameters, stack)
+    row_tiles = tiles_of(code.value(plan.m), plan.rows)
+    row_block: Number = plan.row_block
+    if isinstance(plan.m, Dim) or isinstance(plan.k, Dim):
+        several = code.value(plan.k) > plan.panel if plan.buffered else False
+        row_block = choose(several, row_block, row_tiles)
+    return _Setup(
+        array,
+        _steps(code, plans, number, epilogue),
+        (plan.swapped, plan.a_layout != "direct", packs_b(plan, code.value), plan.buffered),
+        (scratch.a, scratch.b, scratch.buffer),
+        row_tiles,
+        row_block,
+    )
 
 
 @contextmanager
-def _nest(builder: ir.IRBuilder, axes: list[Axis]) -> Iterator[list[ir.Value]]:
+def _nest(builder: ir.IRBuilder, extents: list[Number]) -> Iterator[list[ir.Value]]:
     """A loop over all indices of some axes; straight code where there are none."""
-    if not axes:
+    if not extents:
         yield []
         return
-    with turning_loop(builder, len(axes)) as turns:
-        turns.limits = [(integer(axis.extent), integer(1)) for axis in axes]
+    with turning_loop(builder, len(extents)) as turns:
+        turns.limits = [(as_value(extent), integer(1)) for extent in extents]
         yield turns.indices
 
 
-def _operands(
-    builder: ir.IRBuilder, plan: Plan, scratch: Scratch, indices: list[ir.Value]
-) -> Operands:
+def _operands(code: _Code, plan: Plan, setup: _Setup, indices: list[ir.Value]) -> Operands:
     """The operands at a batch element, in the plan's roles, and where tiles are kept."""
-    item = ITEM_BYTES[plan.dtype]
+    builder, item = code.builder, ITEM_BYTES[plan.dtype]
     a, b, c, workspace = (builder.bitcast(value, BYTES) for value in builder.function.args[:4])
-    if plan.swapped:
-        a, b = b, a
+    swapped, *packed = setup.flags
+    a, b = select(swapped, b, a), select(swapped, a, b)
+    other: Truth = swapped if isinstance(swapped, Condition) and not plan.swapped else False
     for axis, index in zip(plan.batch, indices):
-        a = advance(builder, a, times(builder, index, axis.a * item))
-        b = advance(builder, b, times(builder, index, axis.b * item))
-        c = advance(builder, c, times(builder, index, axis.c * item))
-    a_panel = a if plan.a_layout == "direct" else advance(builder, workspace, scratch.a)
-    b_panel = b if plan.b_layout == "direct" else advance(builder, workspace, scratch.b)
-    c_tile = advance(builder, workspace, scratch.buffer) if plan.buffered else c
+        x, y = (code.value(stride) * item for stride in (axis.a, axis.b))
+        a = advance(builder, a, times(builder, index, choose(other, y, x)))
+        b = advance(builder, b, times(builder, index, choose(other, x, y)))
+        c = advance(builder, c, times(builder, index, code.value(axis.c) * item))
+    kept = []
+    for flag, place, operand in zip(packed, setup.places, (a, b, c), strict=True):
+        if flag is False:
+            kept.append(operand)
+            continue
+        scratch = advance(builder, workspace, place if place == 0 else as_value(place))
+        kept.append(select(flag, scratch, operand))
+    a_panel, b_panel, c_tile = kept
     return Operands(a, a_panel, b, b_panel, c, c_tile)
 
 
 def _steps(
-    builder: ir.IRBuilder, plan: Plan, vector_bytes: int, epilogue: Epilogue | None
+    code: _Code, plans: tuple[Plan, ...], number: int, epilogue: Epilogue | None
 ) -> Steps:
-    """The functions that the loops call for this plan."""
+    """The functions that the loops call for a plan."""
+    builder, plan = code.builder, plans[number]
     module = builder.module
     finish: ir.Value = ir.Constant(FINISH, None)
     if epilogue is not None:
-        finish = _epilogue_function(builder, plan, epilogue)
+        finish = _epilogue_function(builder, plans, epilogue)
     elif plan.buffered:
         finish = store_function(module, plan)
-    several = plan.panels > 1
-    return Steps(
-        *_kernels(module, plan, vector_bytes),
-        _packer(module, plan, plan.a_layout, plan.rows, ("a_k", "a_m")),
-        _packer(module, plan, plan.b_layout, plan.columns, ("b_k", "b_n")),
-        add_function(module, plan.dtype, plan.lanes) if several else ir.Constant(ADD, None),
-        finish,
-    )
+    empty = isinstance(plan.k, int) and plan.k == 0
+    kernels = _kernels(code, plan, empty)
+    name = f"{builder.function.name}.pack{number}"
+    pack_a = _packer(module, name, plan, plan.a_layout, plan.rows, ("a_k", "a_m"))
+    pack_b = _packer(module, name, plan, plan.b_layout, plan.columns, ("b_k", "b_n"))
+    nothing = ir.Constant(PACK, None)
+    pack_b = select(packs_b(plan, code.value), pack_b, nothing)
+    if isinstance(plan.k, Dim):
+        some = code.value(plan.k) > 0
+        others = _kernels(code, plan, True)
+        kernels = select(some, kernels[0], others[0]), select(some, kernels[1], others[1])
+        pack_a, pack_b = select(some, pack_a, nothing), select(some, pack_b, nothing)
+    add = add_function(module, plan.dtype, plan.lanes) if plan.several else ir.Constant(ADD, None)
+    return Steps(*kernels, pack_a, pack_b, add, finish)
 
 
-def _kernels(module: ir.Module, plan: Plan, vector_bytes: int) -> tuple[ir.Function, ir.Function]:
+def _kernels(code: _Code, plan: Plan, empty: bool) -> tuple[ir.Value, ir.Value]:
     """The micro-kernels of full column tiles and of the last one."""
 
-    def kernel(columns: int) -> ir.Function:
-        masked = takes_mask(columns, plan.lanes, vector_bytes)
+    def kernel(columns: int, masked: bool) -> ir.Function:
         shape = plan.dtype, plan.lanes, plan.rows, columns
-        return micro_kernel(module, MicroTile(*shape, masked, plan.k == 0))
+        masked = masked or takes_mask(columns, plan.lanes, code.vector_bytes)
+        return micro_kernel(code.builder.module, MicroTile(*shape, masked, empty))
 
-    full = kernel(plan.columns)
-    return full, full if plan.masked or not plan.tail else kernel(plan.tail)
+    full = kernel(plan.columns, False)
+    tail = code.value(plan.n) % plan.columns
+    if isinstance(tail, int):
+        return full, full if plan.masked or not tail else kernel(tail, False)
+    wide = kernel(plan.columns, True)
+    if plan.columns == plan.lanes:
+        return full, wide
+    return full, select(tail > plan.lanes, wide, kernel(plan.lanes, True))
 
 
 def _packer(
-    module: ir.Module, plan: Plan, layout: str, columns: int, maps: tuple[str, str]
+    module: ir.Module, name: str, plan: Plan, layout: str, columns: int, maps: tuple[str, str]
 ) -> ir.Value:
     """The packing function of one operand, null where it is read in place."""
     if layout == "direct":
         return ir.Constant(PACK, None)
-    return pack_function(module, plan, layout, columns, maps)
+    packer = pack_function(module, plan, layout, columns, maps)
+    return windowed_packer(module, f"{name}.{maps[1]}", plan, packer, maps)
 
 
 def _frame(builder: ir.IRBuilder) -> ir.Value:
@@ -248,9 +408,14 @@ def _frame(builder: ir.IRBuilder) -> ir.Value:
     return builder.bitcast(frame, BYTES)
 
 
-def _epilogue_function(caller: ir.IRBuilder, plan: Plan, epilogue: Epilogue) -> ir.Function:
+def _epilogue_function(
+    caller: ir.IRBuilder, plans: tuple[Plan, ...], epilogue: Epilogue
+) -> ir.Function:
     """The function that the loops call for a finished row tile, with the epilogue's code inside."""
-    name = f"{caller.function.name}.epilogue"
+    name, plan = f"{caller.function.name}.epilogue", plans[0]
+    found = caller.module.globals.get(name)
+    if found is not None:
+        return found
     function = ir.Function(caller.module, ir.FunctionType(VOID, FINISH_ARGUMENTS), name)
     function.linkage = "internal"
     function.attributes.add("nounwind")
@@ -261,15 +426,22 @@ def _epilogue_function(caller: ir.IRBuilder, plan: Plan, epilogue: Epilogue) -> 
     pointer = element_type(plan.dtype).as_pointer()
     values = [builder.load(advance(builder, first, index)) for index in (0, 1, 2, *extra)]
     a, b, c = (builder.bitcast(value, pointer) for value in values[:3])
-    divisors = gcd(plan.m, plan.rows), gcd(plan.n, plan.block_columns)
-    if divisors[0] == plan.rows:
-        m_count = integer(plan.rows)
-    if plan.n - plan.tail <= plan.block_columns:
-        n_count, divisors = integer(plan.n), (divisors[0], plan.n)
-    place, row_stride = (m, n, m_count, n_count, *divisors), plan.buffer_row
+    m_divisor = _divisor(plan.m, [x.rows for x in plans])
+    n_divisor = _divisor(plan.n, [x.block_columns for x in plans])
+    if m_divisor == max(x.rows for x in plans):
+        m_count = integer(m_divisor)
+    if isinstance(plan.n, int) and all(plan.n - x.tail <= x.block_columns for x in plans):
+        n_count, n_divisor = integer(plan.n), plan.n
+    place = m, n, m_count, n_count, m_divisor, n_divisor
+    row_stride = plan.buffer_row
     if plan.swapped:
-        place, row_stride = (n, m, n_count, m_count, *divisors[::-1]), 1
+        place, row_stride = (n, m, n_count, m_count, n_divisor, m_divisor), 1
     tile = builder.bitcast(tile, pointer)
     epilogue(builder, EpilogueTile(tile, row_stride, batch, *place, a, b, c, tuple(values[3:])))
     builder.ret_void()
     return function
+
+
+def _divisor(size: Size, steps: list[int]) -> int:
+    """What divides a size and some numbers; 1 where the size is named."""
+    return reduce(gcd, steps, size) if isinstance(size, int) else 1

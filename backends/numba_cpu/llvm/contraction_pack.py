@@ -30,11 +30,13 @@ from irgrad.backends.numba_cpu.llvm.contraction_plan import (
     ITEM_BYTES,
     IndexMap,
     Plan,
+    is_thin,
     packed_row,
     segments,
     table_maps,
 )
 from irgrad.backends.numba_cpu.llvm.contraction_transpose import transpose_block
+from irgrad.ir.dims import as_number
 
 PACK_ARGUMENTS = [INTEGERS, BYTES, BYTES, *[I64] * 5]
 ADD_ARGUMENTS = [BYTES, I64, BYTES, I64, I64, I64]
@@ -66,7 +68,7 @@ def fill_table(builder: ir.IRBuilder, table: ir.Value, index_map: IndexMap, item
         if level == len(index_map.axes):
             builder.store(offset, builder.gep(table, [index]))
             return
-        extent, stride = index_map.axes[level]
+        extent, stride = map(as_number, index_map.axes[level])
         with counted_loop(builder, extent) as turn:
             nest(
                 level + 1,
@@ -126,11 +128,13 @@ def pack_function(
     Tile t = 0, columns, .. < total holds the indices from first + min(t, last) on as a dense
     (k, index) matrix; tiles follow one another at the layout's place. The layout "rows" makes one
     (index, k) matrix instead, with rows at a fixed distance. `maps` names the k and the index map.
+    Where `is_thin` holds the last tile starts in its turn and has fewer columns.
     """
     item = ITEM_BYTES[plan.dtype]
     side = min(plan.lanes, 8, 1 << (columns.bit_length() - 1))
     tables = dict(table_maps(plan))
     tabled = [name in tables for name in maps]
+    thin = maps[1] == "b_n" and is_thin(plan)
 
     def emit(builder: ir.IRBuilder, values: list[ir.Value]) -> None:
         fields, workspace, source, first, total, last, k, k_count = values
@@ -156,11 +160,13 @@ def pack_function(
             integer(item) if layout == "copy" else offsets,
         )
         emitters = {"copy": _copy, "transpose": _transpose, "elements": _elements, "rows": _rows}
+        if thin:
+            emitters = {"transpose": _transpose_thin, "elements": _elements_thin}
         emitters[layout](packing)
 
     kinds = "".join("t" if flag else "s" for flag in tabled)
     shape = plan.lanes if layout == "rows" else f"{plan.lanes}_{columns}"
-    name = f"pack_{layout}_{plan.dtype}x{shape}_{kinds}"
+    name = f"pack_{layout}_{plan.dtype}x{shape}_{kinds}{'_thin' * thin}"
     return internal_function(module, name, PACK_ARGUMENTS, emit)
 
 
@@ -267,6 +273,55 @@ def _transpose(packing: _Packing) -> None:
                 store(builder, dtype, value, packing.write_at(tile, p_turn, j_turn), 1)
         columns = integer(packing.columns)
         turns.limits = [(packing.total, columns), (columns, step), (packing.k_count, step)]
+
+
+def _elements_thin(packing: _Packing) -> None:
+    """Any offsets: copy the elements of columns that exist."""
+    builder, dtype = packing.builder, packing.dtype
+    with turning_loop(builder, 3) as turns:
+        tile, p, j = turns.indices
+        index = builder.add(packing.first, builder.add(tile, j))
+        value = load(builder, dtype, packing.read_at(p, index), 1)
+        store(builder, dtype, value, packing.write_at(tile, p, j), 1)
+        columns, one = integer(packing.columns), integer(1)
+        valid = minimum(builder, builder.sub(packing.total, tile), columns)
+        turns.limits = [(packing.total, columns), (packing.k_count, one), (valid, one)]
+
+
+def _transpose_thin(packing: _Packing) -> None:
+    """Steps of k are adjacent: transpose square blocks, the last column again where none follows.
+
+    The last steps of k overlap their neighbours; fewer than a block has are copied one by one.
+    """
+    builder, dtype, item = packing.builder, packing.dtype, packing.item
+    side, columns = integer(packing.side), integer(packing.columns)
+    last = builder.sub(builder.add(packing.first, packing.total), integer(1))
+    square = builder.icmp_signed(">=", packing.k_count, side)
+    step = builder.select(square, side, integer(1))
+    with turning_loop(builder, 2) as turns:
+        tile, j = turns.indices
+        start = builder.add(packing.first, builder.add(tile, j))
+        indices = [builder.add(start, integer(t)) for t in range(packing.side)]
+        lines = [packing.read_at(integer(0), minimum(builder, i, last)) for i in indices]
+        with turning_loop(builder, 1) as steps:
+            whole_p = minimum(builder, steps.indices[0], builder.sub(packing.k_count, side))
+            p = builder.select(square, whole_p, steps.indices[0])
+            places = [advance(builder, line, times(builder, p, item)) for line in lines]
+            write_at = packing.write_at(tile, p, j)
+            with builder.if_else(square) as (whole, single):
+                with whole:
+                    block = [load(builder, dtype, place, packing.side) for place in places]
+                    there = write_at
+                    for value in transpose_block(builder, block):
+                        store(builder, dtype, value, there, packing.side)
+                        there = advance(builder, there, packing.columns * item)
+                with single:
+                    for t, place in enumerate(places):
+                        value = load(builder, dtype, place, 1)
+                        store(builder, dtype, value, advance(builder, write_at, t * item), 1)
+            steps.limits = [(packing.k_count, step)]
+        valid = minimum(builder, builder.sub(packing.total, tile), columns)
+        turns.limits = [(packing.total, columns), (valid, side)]
 
 
 def add_function(module: ir.Module, dtype: str, lanes: int) -> ir.Function:

@@ -2,14 +2,18 @@
 
 Everything here is plain Python over sizes and strides; no LLVM is involved. The plan decides how
 fast a contraction runs, never its bits: those follow from `PANEL_LENGTH` and the sizes alone.
+
+A contraction of named sizes has a plan for each of a few tile shapes. What such a plan decides is
+static too, from `likely` sizes, and right for all sizes of at least a tile; what has to follow the
+sizes themselves (where the tail begins, how many panels there are) is computed by the code.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import prod
 
 from irgrad.errors import LoweringError
+from irgrad.ir.dims import Dim, Size, as_number, evaluate, names, product
 
 PANEL_LENGTH = {"f32": 256, "f64": 256}
 ITEM_BYTES = {"f32": 4, "f64": 8}
@@ -25,6 +29,15 @@ _STREAM_BYTES = 14.0
 _NEW_SHAPE = 1.08
 _USUAL_TILE = {64: (6, 4), 32: (6, 2), 16: (8, 3)}
 _NEW_TAIL = 1.03
+MASK_BITS = 64
+DEEP = 256
+_LIKELY = 64
+_ROW_GUESSES = (1, 16, _LIKELY)
+
+
+def likely(size: Size) -> int:
+    """A size, or a guess where it is named."""
+    return size if isinstance(size, int) else evaluate(size, dict.fromkeys(names(size), _LIKELY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +47,18 @@ class Axis:
     `a`, `b` and `c` are the strides of the operands in elements, 0 where an operand lacks the axis.
     """
 
-    extent: int
-    a: int
-    b: int
-    c: int
+    extent: Size
+    a: Size
+    b: Size
+    c: Size
 
 
 @dataclass(frozen=True, slots=True)
 class ContractionSpec:
-    """C[batch, m, n] = sum over k of A[batch, m, k] * B[batch, k, n], all sizes and strides static.
+    """C[batch, m, n] = sum over k of A[batch, m, k] * B[batch, k, n].
 
-    `dtype` is "f32" or "f64". Each group is row-major and may be empty, which means extent 1.
+    `dtype` is "f32" or "f64". Each group is row-major and may be empty, which means extent 1. Where
+    m or n has named sizes, one stride describes C along it.
     """
 
     dtype: str
@@ -58,7 +72,12 @@ class ContractionSpec:
 class IndexMap:
     """Offsets of one operand along one group: row-major (extent, stride), merged where possible."""
 
-    axes: tuple[tuple[int, int], ...]
+    axes: tuple[tuple[Size, Size], ...]
+
+    @property
+    def named(self) -> bool:
+        """Whether an extent or a stride is a named size."""
+        return any(isinstance(size, Dim) for axis in self.axes for size in axis)
 
     @property
     def linear(self) -> bool:
@@ -66,14 +85,14 @@ class IndexMap:
         return len(self.axes) <= 1
 
     @property
-    def stride(self) -> int:
+    def stride(self) -> Size:
         """The one stride of a linear map; 0 where the extent is 1 or no one stride exists."""
         return self.axes[0][1] if len(self.axes) == 1 else 0
 
     @property
-    def extent(self) -> int:
+    def extent(self) -> Size:
         """Number of indices."""
-        return prod(extent for extent, _ in self.axes)
+        return product(extent for extent, _ in self.axes)
 
     def is_unit(self) -> bool:
         """Whether consecutive indices are adjacent elements (true of a single index)."""
@@ -99,15 +118,17 @@ class Plan:
     min(t * rows, m - rows): the last one overlaps its neighbour. `block_tiles` column tiles make a
     block, `row_block` row tiles share the buffer, `group` row tiles are packed together;
     `buffer_row` is the row stride of scratch tiles. `masked` lets the full-width micro-kernel do
-    the last, narrower column tile too.
+    the last, narrower column tile too. Unless `direct_tiles` is 0, B is read in place with up to so
+    many row tiles, and with columns of less than a tile, whatever `b_layout` says. Of a named m
+    `row_block` is a bound that holds for several panels.
     """
 
     dtype: str
     lanes: int
     swapped: bool
-    m: int
-    n: int
-    k: int
+    m: Size
+    n: Size
+    k: Size
     batch: tuple[Axis, ...]
     a_m: IndexMap
     a_k: IndexMap
@@ -125,6 +146,7 @@ class Plan:
     b_layout: str
     buffered: bool
     buffer_row: int
+    direct_tiles: int = 0
 
     @property
     def panel(self) -> int:
@@ -132,14 +154,24 @@ class Plan:
         return PANEL_LENGTH[self.dtype]
 
     @property
-    def panels(self) -> int:
-        """Number of k panels; 0 for an empty sum."""
-        return -(-self.k // self.panel)
+    def depth(self) -> int:
+        """Steps of k in a packed panel, at least 1."""
+        return max(1, min(self.k, self.panel)) if isinstance(self.k, int) else self.panel
+
+    @property
+    def several(self) -> bool:
+        """Whether there may be more than one panel of k."""
+        return not isinstance(self.k, int) or self.k > self.panel
 
     @property
     def tail(self) -> int:
         """Columns of the last, narrower column tile; 0 if there is none."""
-        return self.n % self.columns
+        return as_number(self.n) % self.columns
+
+    @property
+    def ragged(self) -> bool:
+        """Whether there may be a narrower column tile."""
+        return not isinstance(self.n, int) or self.tail > 0
 
     @property
     def block_columns(self) -> int:
@@ -149,7 +181,7 @@ class Plan:
     @property
     def row_tiles(self) -> int:
         """Number of row tiles."""
-        return -(-self.m // self.rows)
+        return -(-as_number(self.m) // self.rows)
 
     @property
     def empty(self) -> bool:
@@ -192,12 +224,12 @@ def takes_mask(columns: int, lanes: int, vector_bytes: int) -> bool:
 
     Masked loads and stores of whole vectors cost nothing extra with AVX-512 only.
     """
-    return vector_bytes == 64 and columns % lanes == 0 and columns <= 64
+    return vector_bytes == 64 and columns % lanes == 0 and columns <= MASK_BITS
 
 
-def merge(pairs: Iterable[tuple[int, int]]) -> IndexMap:
+def merge(pairs: Iterable[tuple[Size, Size]]) -> IndexMap:
     """Drop axes of extent 1 and join neighbours that one stride describes."""
-    merged: list[tuple[int, int]] = []
+    merged: list[tuple[Size, Size]] = []
     for extent, stride in pairs:
         if extent == 1:
             continue
@@ -234,8 +266,8 @@ def swap_roles(spec: ContractionSpec) -> ContractionSpec:
     return ContractionSpec(spec.dtype, swap(spec.batch), swap(spec.n), swap(spec.m), swap(spec.k))
 
 
-def _should_swap(spec: ContractionSpec, lanes: int, epilogue: bool) -> bool:
-    """Whether vectors should run along m.
+def _swaps(spec: ContractionSpec, lanes: int, epilogue: bool) -> tuple[bool, ...]:
+    """Whether vectors should run along m; both where the named depth of the sum decides.
 
     They do for a single column, for a C with adjacent rows, and for few columns and an A with
     adjacent rows, where a deep sum pays for the scattered stores to C.
@@ -243,13 +275,17 @@ def _should_swap(spec: ContractionSpec, lanes: int, epilogue: bool) -> bool:
     c_m = merge((axis.extent, axis.c) for axis in spec.m)
     c_n = merge((axis.extent, axis.c) for axis in spec.n)
     if c_n.extent == 1:
-        return c_m.extent > 1
+        return (isinstance(c_m.extent, Dim) or c_m.extent > 1,)
     if epilogue or c_m.extent == 1:
-        return False
+        return (False,)
     a_m = merge((axis.extent, axis.a) for axis in spec.m)
-    deep = prod(axis.extent for axis in spec.k) >= 256
-    narrow = 3 * c_n.extent <= 2 * lanes and c_m.extent >= 4 * lanes
-    return (c_m.is_unit() and not c_n.is_unit()) or (narrow and deep and a_m.is_unit())
+    if c_m.is_unit() and not c_n.is_unit():
+        return (True,)
+    narrow = 3 * likely(c_n.extent) <= 2 * lanes and likely(c_m.extent) >= 4 * lanes
+    if not (narrow and a_m.is_unit()):
+        return (False,)
+    k = product(axis.extent for axis in spec.k)
+    return (k >= DEEP,) if isinstance(k, int) else (False, True)
 
 
 def _tile_cycles(rows: int, columns: int, k: int, lanes: int, vector_bytes: int) -> float:
@@ -292,6 +328,12 @@ def choose_tile(m: int, n: int, k: int, lanes: int, vector_bytes: int) -> tuple[
     return best[1:]
 
 
+def column_cycles(plan: Plan, columns: int, vector_bytes: int) -> int:
+    """Estimated cycles of a row tile and that many columns."""
+    k = max(likely(plan.k), 1)
+    return round(_tile_cycles(plan.rows, columns, k, plan.lanes, vector_bytes))
+
+
 def _aliases(stride: int, rows: int, item: int) -> bool:
     """Whether `rows` lines at this stride crowd into few sets of a small cache."""
     distance = abs(stride) * item
@@ -311,62 +353,111 @@ def _packing(index_map: IndexMap, k_map: IndexMap) -> str:
 
 def _layout_of_a(a_m: IndexMap, a_k: IndexMap, rows: int, column_tiles: int, item: int) -> str:
     if a_m.linear and a_k.linear:
-        crowded = _aliases(a_m.stride, rows, item)
-        near = abs(a_k.stride) * item <= 1024 and abs(a_m.stride) * item <= 1 << 14
+        across, along = likely(a_m.stride), likely(a_k.stride)
+        crowded = _aliases(across, rows, item)
+        near = abs(along) * item <= 1024 and abs(across) * item <= 1 << 14
         if column_tiles <= 2 or (near and not crowded):
             return "direct"
     return "rows" if a_k.is_unit() else _packing(a_m, a_k)
 
 
-def _layout_of_b(b_k: IndexMap, b_n: IndexMap, row_tiles: int, item: int) -> str:
-    near = row_tiles <= 8 and abs(b_k.stride) * item <= 1024
-    if b_n.is_unit() and b_k.linear and (row_tiles <= 2 or near):
-        return "direct"
-    return _packing(b_n, b_k)
+def _layout_of_b(b_k: IndexMap, b_n: IndexMap, m: Size, rows: int, item: int) -> tuple[str, int]:
+    """The layout of B, and up to how many row tiles it is read in place where m is named."""
+    most = 8 if abs(likely(b_k.stride)) * item <= 1024 else 2
+    if not (b_n.is_unit() and b_k.linear):
+        thin = isinstance(b_n.extent, Dim) and b_n.is_unit()
+        return ("elements" if thin else _packing(b_n, b_k)), 0
+    if isinstance(m, int) and -(-m // rows) <= most:
+        return "direct", 0
+    named = isinstance(m, Dim) or isinstance(b_n.extent, Dim)
+    return _packing(b_n, b_k), most if named else 0
+
+
+Tile = tuple[int, int, bool]
+
+
+def _tiles(m: Size, n: Size, k: Size, lanes: int, vector_bytes: int) -> list[Tile]:
+    """The best tile; the best ones for a few numbers of rows and columns where those are named."""
+    rows = (max(m, 1),) if isinstance(m, int) else _ROW_GUESSES
+    columns = (max(n, 1),) if isinstance(n, int) else (lanes, 2 * lanes, MASK_BITS)
+    pairs = [(x, y) for x in rows for y in (columns[-1:] if x == 1 else columns)]
+    if isinstance(m, int):
+        pairs = [(x, y) for x in rows for y in columns]
+    tiles = [choose_tile(x, y, max(likely(k), 1), lanes, vector_bytes) for x, y in pairs]
+    if isinstance(n, Dim):
+        tiles = [(r, c, takes_mask(c, lanes, vector_bytes)) for r, c, _ in tiles]
+    return list(dict.fromkeys(tiles))
 
 
 @lru_cache(maxsize=256)
-def make_plan(spec: ContractionSpec, vector_bytes: int, epilogue: bool) -> Plan:
+def make_plans(spec: ContractionSpec, vector_bytes: int, epilogue: bool) -> tuple[Plan, ...]:
     """Decide tile shape, packing and blocking of a contraction for one vector width.
 
-    Raises LoweringError for a dtype that kernels do not compute with.
+    One plan, or several where sizes are named: one for each tile shape, with roles swapped or not.
+    They differ in nothing that an epilogue sees. Raises LoweringError for a dtype that kernels do
+    not compute with.
     """
     if spec.dtype not in ITEM_BYTES:
         raise LoweringError(f"cpu kernel: expected an integer, f32 or f64, got {spec.dtype}")
+    lanes = vector_bytes // ITEM_BYTES[spec.dtype]
+    plans: list[Plan] = []
+    for swapped in _swaps(spec, lanes, epilogue):
+        roles = swap_roles(spec) if swapped else spec
+        m, n, k = (product(axis.extent for axis in group) for group in (roles.m, roles.n, roles.k))
+        tiles = _tiles(m, n, k, lanes, vector_bytes)
+        plans += [_plan(roles, vector_bytes, epilogue, swapped, tile) for tile in tiles]
+    width = max(plan.buffer_row for plan in plans)
+    return tuple(replace(plan, buffer_row=width) for plan in plans)
+
+
+def make_plan(spec: ContractionSpec, vector_bytes: int, epilogue: bool) -> Plan:
+    """The one plan of a contraction whose m and n are numbers."""
+    (plan,) = make_plans(spec, vector_bytes, epilogue)
+    return plan
+
+
+def _plan(
+    spec: ContractionSpec, vector_bytes: int, epilogue: bool, swapped: bool, tile: Tile
+) -> Plan:
+    """The plan with a given tile, after roles have been swapped."""
     item = ITEM_BYTES[spec.dtype]
     lanes = vector_bytes // item
-    swapped = _should_swap(spec, lanes, epilogue)
-    if swapped:
-        spec = swap_roles(spec)
     a_m, c_m = (merge((x.extent, s) for x, s in _pairs(spec.m, which)) for which in "ac")
     b_n, c_n = (merge((x.extent, s) for x, s in _pairs(spec.n, which)) for which in "bc")
     a_k, b_k = (merge((x.extent, s) for x, s in _pairs(spec.k, which)) for which in "ab")
     m, n, k = a_m.extent, b_n.extent, a_k.extent
-    rows, columns, masked = choose_tile(max(m, 1), max(n, 1), max(k, 1), lanes, vector_bytes)
-    depth = max(1, min(k, PANEL_LENGTH[spec.dtype]))
-    buffered = epilogue or k == 0 or not (c_m.linear and c_n.is_unit())
+    rows, columns, masked = tile
+    depth = max(1, min(likely(k), PANEL_LENGTH[spec.dtype]))
+    empty = isinstance(k, int) and k == 0
+    buffered = epilogue or empty or not (c_m.linear and c_n.is_unit())
     block_tiles = max(1, _B_BLOCK_BYTES[vector_bytes] // (depth * columns * item))
     if buffered:
         block_tiles = min(block_tiles, max(1, _BUFFER_TILE_BYTES // (rows * columns * item)))
-    block_tiles = max(1, min(block_tiles, n // columns))
-    width = -(-(block_tiles * columns + n % columns) // lanes) * lanes
+    tail = columns
+    if isinstance(n, int):
+        block_tiles, tail = max(1, min(block_tiles, n // columns)), n % columns
+    width = -(-(block_tiles * columns + tail) // lanes) * lanes
     if _aliases(width, rows, item):
         width += _ALIGNMENT // item
-    a_layout = _layout_of_a(a_m, a_k, rows, -(-n // columns), item) if k else "direct"
-    b_layout = _layout_of_b(b_k, b_n, -(-m // rows), item) if k else "direct"
+    column_tiles = -(-max(likely(n), 4 * columns * isinstance(n, Dim)) // columns)
+    a_layout = "direct" if empty else _layout_of_a(a_m, a_k, rows, column_tiles, item)
+    b_layout, direct = "direct", 0
+    if not empty:
+        b_layout, direct = _layout_of_b(b_k, b_n, m, rows, item)
     group = 1
     while a_layout == "copy" and group * rows * item < _GROUP_BYTES:
         group *= 2
-    row_tiles = -(-m // rows)
-    row_block = row_tiles
-    if buffered and k > depth:
-        row_block = min(row_tiles, max(1, _BUFFER_BYTES // (width * item * rows)))
+    row_block = max(1, _BUFFER_BYTES // (width * item * rows))
+    if isinstance(m, int):
+        row_tiles = -(-m // rows)
+        several = not isinstance(k, int) or k > depth
+        row_block = min(row_tiles, row_block) if buffered and several else row_tiles
     return Plan(
         dtype=spec.dtype, lanes=lanes, swapped=swapped, m=m, n=n, k=k,
         batch=merge_batch(spec.batch), a_m=a_m, a_k=a_k, b_k=b_k, b_n=b_n, c_m=c_m, c_n=c_n,
         rows=rows, columns=columns, masked=masked, block_tiles=block_tiles,
         row_block=row_block, group=group, a_layout=a_layout,
-        b_layout=b_layout, buffered=buffered, buffer_row=width,
+        b_layout=b_layout, buffered=buffered, buffer_row=width, direct_tiles=direct,
     )  # fmt: skip
 
 
@@ -374,12 +465,17 @@ def _pairs(axes: tuple[Axis, ...], operand: str) -> Iterator[tuple[Axis, int]]:
     return ((axis, getattr(axis, operand)) for axis in axes)
 
 
+def is_thin(plan: Plan) -> bool:
+    """Whether packed tiles of B may have fewer columns than others: a named number is reordered."""
+    return isinstance(plan.n, Dim) and plan.b_layout in ("transpose", "elements")
+
+
 def table_maps(plan: Plan) -> tuple[tuple[str, IndexMap], ...]:
     """The index maps that need an offset table at run time, by name."""
     needed: list[tuple[str, IndexMap]] = []
 
     def need(name: str, index_map: IndexMap, always: bool) -> None:
-        if always or not index_map.linear:
+        if not index_map.linear or (always and not index_map.named):
             needed.append((name, index_map))
 
     if plan.a_layout != "direct":
@@ -395,12 +491,33 @@ def table_maps(plan: Plan) -> tuple[tuple[str, IndexMap], ...]:
     return tuple(needed)
 
 
+def window(plan: Plan, name: str) -> int:
+    """The most entries of a map's offset table.
+
+    A named map has the entries of one call of a packing function: of a panel, of a group of row
+    tiles, or of a column block.
+    """
+    index_map: IndexMap = getattr(plan, name)
+    if not index_map.named:
+        return as_number(index_map.extent)
+    width = plan.block_columns + plan.columns
+    return {"a_m": plan.rows * plan.group, "b_n": width}.get(name, plan.depth)
+
+
+def window_sizes(plan: Plan) -> tuple[Size, ...]:
+    """Extents and byte strides of the named maps with tables; they follow the parameters."""
+    maps = [index_map for _, index_map in table_maps(plan) if index_map.named]
+    item = ITEM_BYTES[plan.dtype]
+    axes = [axis for index_map in maps for axis in index_map.axes]
+    return tuple(size for extent, stride in axes for size in (extent, stride * item))
+
+
 def make_scratch(plan: Plan) -> Scratch:
     """Lay out offset tables, packed panels and the tile buffer in the workspace."""
     if plan.empty:
         return Scratch((), 0, 0, 0, 0, 0)
     item = ITEM_BYTES[plan.dtype]
-    depth = max(1, min(plan.k, plan.panel))
+    depth = plan.depth
     total = 0
 
     def take(size: int) -> int:
@@ -409,12 +526,12 @@ def make_scratch(plan: Plan) -> Scratch:
         total += -(-size // _ALIGNMENT) * _ALIGNMENT
         return offset
 
-    tables = tuple((name, take(8 * index_map.extent)) for name, index_map in table_maps(plan))
+    tables = tuple((name, take(8 * window(plan, name))) for name, _ in table_maps(plan))
     a_row = packed_row(plan.dtype) if plan.a_layout == "rows" else depth * plan.group
     a = take(0 if plan.a_layout == "direct" else a_row * plan.rows * item)
-    width = plan.block_columns + (plan.columns if plan.tail else 0)
+    width = plan.block_columns + (plan.columns if plan.ragged else 0)
     b = take(0 if plan.b_layout == "direct" else depth * width * item)
-    height = plan.rows * (plan.row_block if plan.panels > 1 else 1)
+    height = plan.rows * (plan.row_block if plan.several else 1)
     buffer = take(height * plan.buffer_row * item if plan.buffered else 0)
-    sums = take(plan.rows * plan.buffer_row * item if plan.panels > 1 else 0)
+    sums = take(plan.rows * plan.buffer_row * item if plan.several else 0)
     return Scratch(tables, a, b, buffer, sums, total)

@@ -37,7 +37,10 @@ def _aligned(size: int) -> int:
 
 
 def arena_bytes(program: Program, vector_bytes: int) -> int:
-    """Size of the arena that the program's entry needs: its own bytes, then kernels' scratch."""
+    """Size of the arena that the program's entry needs: its own bytes, then kernels' scratch.
+
+    Of a program with named sizes it has `workspace_bytes(dims)` bytes more: those of its slots.
+    """
     scratch = max((kernel_workspace(k, vector_bytes) for k in program.kernels), default=0)
     return _aligned(program.arena_bytes) + scratch
 
@@ -66,7 +69,7 @@ def program_module(
     functions: dict[object, ir.Function] = {}
     by_kernel: list[ir.Function] = []
     for number, kernel in enumerate(program.kernels):
-        key = (tuple((b.name, b.dtype) for b in kernel.buffers), kernel.body)
+        key = (tuple((b.name, b.dtype) for b in kernel.buffers), kernel.body, kernel.dims)
         if key not in functions:
             unique = replace(kernel, name=f"kernel_{number}_{kernel.name}")
             functions[key] = kernel_function(

@@ -18,7 +18,6 @@ from irgrad.backends.numba_cpu.llvm.emit import (
     scalar_dtypes,
 )
 from irgrad.backends.numba_cpu.llvm.loops import emit_loop
-from irgrad.backends.numba_cpu.llvm.named_contract import emit_named_contract
 from irgrad.backends.numba_cpu.llvm.parts import Amount, Ranged, call_parts
 from irgrad.backends.numba_cpu.llvm.sizes import Sizes, as_value
 from irgrad.backends.numba_cpu.llvm.split import PART_WORK, SPLIT_WORK, Split, plan_splits
@@ -46,9 +45,9 @@ def needs_context(kernel: Kernel, vector_bytes: int) -> bool:
 def kernel_workspace(kernel: Kernel, vector_bytes: int) -> int:
     """Bytes of scratch, aligned to 64, that the kernel's function takes; 0: none, no parameter.
 
-    Each worker of a divided kernel has as much.
+    Enough for all named sizes; each worker of a divided kernel has as much.
     """
-    contracts = [] if kernel.dims else [s for s in kernel.body if isinstance(s, Contract)]
+    contracts = [s for s in kernel.body if isinstance(s, Contract)]
     needed = [contract_workspace(s, vector_bytes) for s in contracts]
     needed += [split.scratch for split in plan_splits(kernel, vector_bytes).values()]
     return max(needed, default=0)
@@ -80,8 +79,6 @@ def kernel_function(
             _emit_divided_loop(body, statement, splits[position], position)
         elif not isinstance(statement, Contract):
             body.emitter.emit(scope, (statement,))
-        elif kernel.dims:
-            emit_named_contract(body.emitter, scope, statement)
         else:
             emit_contract(body.emitter, scope, kernel, statement, body.workspace)
     return body.close()

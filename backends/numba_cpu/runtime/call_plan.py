@@ -4,17 +4,18 @@ how they become the results."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
 from irgrad.errors import CheckError
 from irgrad.interpret import input_names
-from irgrad.ir.dims import as_shape
+from irgrad.ir.dims import as_shape, evaluate
 from irgrad.ir.graph import Graph, Value
 from irgrad.ir.types import DTYPES
-from irgrad.kernel.program import CheckSite, LateProgram, Program
+from irgrad.kernel.program import CheckSite, LateProgram, Program, Result
 from irgrad.runtime.boundary import is_plain
 
 from .door import Input
@@ -57,11 +58,12 @@ class BoundArrays:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CallPlan:
-    """How a program is called.
+    """How a program is called, under the numbers behind its named sizes if it has any.
 
     name: of the function; labels: of its inputs, for messages. captures: the captured arrays in
     order. inputs: what each input has to be; captures that are not plain are
-    arguments behind the user's. outputs: shape and dtype of each array to allocate.
+    arguments behind the user's. outputs: shape and dtype of each array to allocate. results: those
+    of the program.
     """
 
     program: Program | LateProgram
@@ -70,6 +72,7 @@ class CallPlan:
     captures: tuple[np.ndarray, ...]
     inputs: tuple[Input, ...]
     outputs: tuple[tuple[tuple[int, ...], np.dtype], ...]
+    results: tuple[Result, ...]
 
     def plain_inputs(self, arguments: tuple[object, ...]) -> list[np.ndarray] | None:
         """The array of each input; None where one is not plain or overlaps a donated one."""
@@ -91,21 +94,10 @@ class CallPlan:
                 return None
         return inputs
 
-    def with_copied_captures(self, inner: Call) -> Call:
-        """The call whose callers give the arguments alone, without the captures to be copied."""
-        copied = [array for array in self.captures if not is_plain_capture(array)]
-        if not copied:
-            return inner
-
-        def call(arguments: tuple[object, ...]) -> Leaves | None:
-            return inner((*arguments, *map(plain_copy, copied)))
-
-        return call
-
     def selection(self) -> Select | None:
         """How the results are made of arguments and outputs; None where they are the outputs."""
-        plain = [(result.kind, result.number) for result in self.program.results]
-        if plain == [("output", i) for i in range(len(self.program.outputs))]:
+        plain = [(result.kind, result.number) for result in self.results]
+        if plain == [("output", i) for i in range(len(self.outputs))]:
             return None
         captures = self.captures
         count = len(self.inputs) - len(captures)
@@ -136,7 +128,7 @@ class CallPlan:
             inputs.append(capture if one.source is capture else before[-1][0])
         outputs: dict[int, np.ndarray] = {}
         after: list[Copy] = []
-        for result, leaf in zip(self.program.results, leaves, strict=True):
+        for result, leaf in zip(self.results, leaves, strict=True):
             if result.kind == "output":
                 outputs[result.number] = leaf
             elif result.kind == "input":
@@ -156,18 +148,43 @@ def failure_text(site: CheckSite, position: int | None) -> str:
     return f"{text}\n{site.line}" if site.line else text
 
 
-def call_plan(program: Program | LateProgram, graph: Graph) -> CallPlan:
-    """How the program of a graph is called."""
-    captures = tuple(
-        np.asarray(graph.captures[key]) for key in graph.inputs if key in graph.captures
-    )
+def captured_arrays(graph: Graph) -> tuple[np.ndarray, ...]:
+    """The captured arrays of a graph, in the order of its inputs."""
+    return tuple(np.asarray(graph.captures[key]) for key in graph.inputs if key in graph.captures)
+
+
+def with_copied_captures(graph: Graph, inner: Call) -> Call:
+    """The call whose callers give the arguments alone, without the captures to be copied."""
+    copied = [array for array in captured_arrays(graph) if not is_plain_capture(array)]
+    if not copied:
+        return inner
+
+    def call(arguments: tuple[object, ...]) -> Leaves | None:
+        return inner((*arguments, *map(plain_copy, copied)))
+
+    return call
+
+
+def call_plan(
+    program: Program | LateProgram, graph: Graph, dims: Mapping[str, int] = MappingProxyType({})
+) -> CallPlan:
+    """How the program of a graph is called, whose named sizes are the numbers `dims`."""
+    captures = captured_arrays(graph)
     labels = tuple(input_names(graph))
-    return CallPlan(
-        program, graph.name, labels, captures, _inputs(graph, captures), _outputs(program)
+    inputs = _inputs(graph, captures, dims)
+    results = tuple(
+        replace(result, shape=tuple(evaluate(size, dims) for size in result.shape))
+        for result in program.results
     )
+    outputs = _outputs(results)
+    for (_, elements), (shape, _) in zip(program.outputs, outputs, strict=True):
+        assert math.prod(shape) == evaluate(elements, dims), "a result of another size"
+    return CallPlan(program, graph.name, labels, captures, inputs, outputs, results)
 
 
-def _inputs(graph: Graph, captures: Sequence[np.ndarray]) -> tuple[Input, ...]:
+def _inputs(
+    graph: Graph, captures: Sequence[np.ndarray], dims: Mapping[str, int]
+) -> tuple[Input, ...]:
     count = len(graph.inputs) - len(captures)
     next_argument = count
     inputs: list[Input] = []
@@ -179,24 +196,20 @@ def _inputs(graph: Graph, captures: Sequence[np.ndarray]) -> tuple[Input, ...]:
             if not is_plain_capture(source):
                 source = next_argument
                 next_argument += 1
-        shape = tuple(int(size) for size in type_.shape)  # type: ignore[arg-type]
+        shape = tuple(evaluate(size, dims) for size in type_.shape)
         donated = i < count and i in graph.signature.donated
         inputs.append(Input(source, type_.dtype.numpy, shape, donated))
     return tuple(inputs)
 
 
-def _outputs(
-    program: Program | LateProgram,
-) -> tuple[tuple[tuple[int, ...], np.dtype], ...]:
+def _outputs(results: Sequence[Result]) -> tuple[tuple[tuple[int, ...], np.dtype], ...]:
     """Shape and dtype of each output buffer, as its result has them."""
     found: dict[int, tuple[tuple[int, ...], np.dtype]] = {}
-    for result in program.results:
+    for result in results:
         if result.kind == "output":
             assert result.number not in found, "two results in one buffer"
             found[result.number] = as_shape(result.shape), DTYPES[result.dtype].numpy
-    for i, (dtype, elements) in enumerate(program.outputs):
-        assert found[i][1] == DTYPES[dtype].numpy and math.prod(found[i][0]) == elements
-    return tuple(found[i] for i in range(len(program.outputs)))
+    return tuple(found[i] for i in range(len(found)))
 
 
 def is_plain_capture(array: np.ndarray) -> bool:

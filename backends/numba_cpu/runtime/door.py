@@ -59,18 +59,21 @@ class Input:
     donated: bool = False
 
 
-def make_table(entry: int, inputs: Sequence[Input], outputs: int, release: bool) -> np.ndarray:
-    """The table of a compiled graph; captured arrays and dtypes must outlive it.
+def make_table(
+    entry: int, inputs: Sequence[Input], outputs: int, release: bool, dims: int = 0
+) -> np.ndarray:
+    """The table of a compiled graph; captured arrays, dtypes and dims must outlive it.
 
     entry: its address. outputs: number of arrays that receive results. release: whether the
-    interpreter's lock is released during the work.
+    interpreter's lock is released during the work. dims: the address of the numbers behind named
+    sizes.
     """
     ranks = sum(len(one.shape) for one in inputs)
     table = np.zeros(HEADER + RECORD * len(inputs) + ranks, dtype=np.int64)
     start = table.__array_interface__["data"][0]
     save, restore = lock_functions() if release else (0, 0)
     arguments = sum(isinstance(one.source, int) for one in inputs)
-    table[:HEADER] = entry, arguments, len(inputs), outputs, save, restore, id(np.ndarray), 0
+    table[:HEADER] = entry, arguments, len(inputs), outputs, save, restore, id(np.ndarray), dims
     sizes = HEADER + RECORD * len(inputs)
     for i, one in enumerate(inputs):
         table[sizes : sizes + len(one.shape)] = one.shape
@@ -324,15 +327,16 @@ run:
   %code = call ptr @pointer(ptr %table, i64 0)
   %save = call ptr @pointer(ptr %table, i64 32)
   %restore = call ptr @pointer(ptr %table, i64 40)
+  %dims = call ptr @pointer(ptr %table, i64 56)
   %arena = getelementptr i8, ptr %frame, i64 {arena}
   %keeps_lock = icmp eq ptr %save, null
   br i1 %keeps_lock, label %short, label %long
 short:
-  %short_status = call i32 %code(ptr %frame, ptr null, ptr %buffers, ptr %arena)
+  %short_status = call i32 %code(ptr %frame, ptr %dims, ptr %buffers, ptr %arena)
   br label %done
 long:
   %thread = call ptr %save()
-  %long_status = call i32 %code(ptr %frame, ptr null, ptr %buffers, ptr %arena)
+  %long_status = call i32 %code(ptr %frame, ptr %dims, ptr %buffers, ptr %arena)
   call void %restore(ptr %thread)
   br label %done
 done:

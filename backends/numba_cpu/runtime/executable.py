@@ -11,21 +11,24 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 
 from irgrad.errors import CheckError
-from irgrad.ir.dims import as_number
+from irgrad.ir.dims import evaluate
 from irgrad.ir.graph import Graph
 from irgrad.kernel.program import LateProgram, Program, Result
+from irgrad.kernel.slots import Workspace
 from irgrad.runtime.backend import BoundRun
 from irgrad.runtime.stored_code import StoredCode
 
-from .call_plan import Call, Leaves, call_plan
+from .call_plan import Call, CallPlan, Leaves, call_plan, with_copied_captures
 from .door import FRAME_HEADER, NOT_PLAIN, OK, load_door, make_table
-from .frames import Frame, FramePool
+from .frames import Frame, FramePool, FramePools
+from .instances import Instances
 from .layout import layout_is_known
 from .pool import shared_services
 
 if TYPE_CHECKING:
     from irgrad.runtime.profiling import TimedRun
 
+    from .jitted_plan import JittedPlan
     from .timed import TimedCode
 
 SHORT_WORK = 1 << 14  # flops and bytes of a call that ends before another thread could get going
@@ -36,8 +39,9 @@ class Code:
     """Loaded machine code.
 
     address: of the entry, whose name is `symbol`. digest: of the program, equal for equal ones.
-    arena_bytes: scratch memory of a call; worker_bytes: more of it for each worker but one, 0 where
-    nothing is divided between workers. data: the object file. seconds: compile time by phase.
+    arena_bytes: scratch memory of a call, beside the slots of a program with named sizes;
+    worker_bytes: more of it for each worker but one, 0 where nothing is divided between workers.
+    data: the object file. seconds: compile time by phase.
     door: the object file of the door. owner: what keeps the code in memory.
     """
 
@@ -67,23 +71,28 @@ class Executable:
         """fresh: whether the code was compiled, or read from the disk, for this very program.
         through_door: whether calls read Python's objects natively; None where this process allows
         it."""
-        self.arena_bytes = code.arena_bytes
         made = "compiled" if isinstance(program, Program) else "disk"
         self.origin = made if fresh else "memory"
         self.seconds = dict(code.seconds) if fresh else {}
+        self.workspace = workspace = Workspace(program.slots, code.arena_bytes)
         self._program = program
+        self._graph = graph
         self._code = code
-        self._pool = FramePool(code.arena_bytes, partial(_new_frame, code))
-        self._plan = call_plan(program, graph)
-        self._entry = ctypes.CFUNCTYPE(ctypes.c_int32, *(ctypes.c_void_p,) * 4)(code.address)
         native = layout_is_known() if through_door is None else through_door
-        self.call = self._plan.with_copied_captures(
-            self._through_door() if native else self._through_python()
-        )
+        pools = FramePools(partial(_new_frame, code))
+
+        def make(dims: Mapping[str, int]) -> Instance:
+            pool = pools.of(workspace.bytes(dims), exact=not dims)
+            plan = call_plan(program, graph, dims)
+            work = evaluate(program.work, dims)
+            return Instance(plan, code, pool, tuple(dims.values()), work, native)
+
+        self._instances = Instances(program, graph, make)
+        self.call = with_copied_captures(graph, self._instances.call())
 
     def results(self, arguments: Sequence[np.ndarray]) -> tuple[Result, ...]:
-        """Where each result comes from; the same for all arguments, as shapes are fixed."""
-        return self._program.results
+        """Where each result comes from, for arguments of these shapes."""
+        return self._of(arguments).plan.results
 
     def object_file(self) -> bytes:
         """The object file that was loaded."""
@@ -99,12 +108,13 @@ class Executable:
         """The code as the disk cache keeps it; text: the optimised graph."""
         program, code = self._program.whole, self._code
         return StoredCode(
-            tuple((dtype, as_number(count)) for dtype, count in program.inputs),
-            tuple((dtype, as_number(count)) for dtype, count in program.outputs),
+            program.inputs,
+            program.outputs,
             program.results,
+            program.slots,
             code.arena_bytes,
             code.worker_bytes,
-            as_number(program.work),
+            program.work,
             len(program.kernels),
             code.digest,
             code.symbol,
@@ -117,28 +127,92 @@ class Executable:
         """The function that jitted code calls."""
         from .numba_door import numba_function
 
-        return numba_function(self._plan, self._code, self.call)
+        return numba_function(self._jitted_plan, self._code, self.call)
+
+    @cached_property
+    def _jitted_plan(self) -> JittedPlan:
+        from .jitted_plan import jitted_plan  # which calls do without
+
+        return jitted_plan(self._program, self._graph)
 
     # -- calls -----------------------------------------------------------------------------------
 
-    def _through_door(self) -> Call:
-        door, plan = load_door(self._code.door).call, self._plan
-        work = as_number(self._program.work)
-        table = make_table(
-            self._code.address, plan.inputs, len(self._program.outputs), work > SHORT_WORK
+    def _of(self, arguments: Sequence[np.ndarray]) -> Instance:
+        """The instance for arguments that `call` takes."""
+        found = self._instances.of(arguments)
+        assert found is not None, "arguments that do not fit"
+        return found
+
+    def bind(self, arguments: tuple[np.ndarray, ...], leaves: Leaves) -> BoundRun:
+        """Fix arguments and results; captures that have to be copied are copied at each run."""
+        return self._of(arguments).bind(arguments, leaves, self)
+
+    def timed(self, arguments: tuple[np.ndarray, ...], leaves: Leaves) -> TimedRun:
+        """The same in code with timers between the kernels, which is compiled when first asked for.
+        """
+        from .timed import timed_run  # which calls do without
+
+        instance = self._of(arguments)
+        arrays = instance.plan.bound_arrays(arguments, leaves)
+        buffers = _addresses((*arrays.inputs, *arrays.outputs))
+        frame, calls = instance.new_frame(), len(self._program.whole.calls)
+        return timed_run(
+            self._timed_code, arrays, instance.dims, buffers, frame, calls, instance.failure
         )
+
+    @cached_property
+    def _timed_code(self) -> TimedCode:
+        from .timed import compile_timed
+
+        return compile_timed(self._program.whole)
+
+
+class Instance:
+    """Code under the numbers behind its named sizes, of which a program may have none.
+
+    plan: how it is called. dims: the numbers.
+    """
+
+    def __init__(
+        self,
+        plan: CallPlan,
+        code: Code,
+        pool: FramePool[Frame],
+        dims: tuple[int, ...],
+        work: int,
+        native: bool,
+    ) -> None:
+        """work: flops and bytes of a call. native: whether calls go through the door."""
+        self.plan = plan
+        self.dims = np.array(dims, np.int64)
+        self._code = code
+        self._pool = pool
+        self._dims_address: int = self.dims.__array_interface__["data"][0]
+        self._entry = ctypes.CFUNCTYPE(ctypes.c_int32, *(ctypes.c_void_p,) * 4)(code.address)
+        self.call = self._through_door(work) if native else self._through_python()
+
+    def new_frame(self) -> Frame:
+        """A frame for one call."""
+        return self._pool.new()
+
+    def _through_door(self, work: int) -> Call:
+        door, plan = load_door(self._code.door).call, self.plan
+        table = make_table(
+            self._code.address, plan.inputs, len(plan.outputs), work > SHORT_WORK,
+            self._dims_address,
+        )  # fmt: skip
         address = table.__array_interface__["data"][0]
         types, select = plan.outputs, plan.selection()
-        free, limit, arena_bytes = self._pool.free, self._pool.limit, self.arena_bytes
-        empty, take, give, keep = np.empty, free.pop, free.append, (table, self)
-        new_frame = partial(_new_frame, self._code)
+        free, limit = self._pool.free, self._pool.limit
+        empty, take, give, new_frame = np.empty, free.pop, free.append, self._pool.new
+        keep = (table, self.dims, self._code, plan)
 
         def call(arguments: tuple[object, ...]) -> Leaves | None:
             outputs = tuple([empty(shape, dtype) for shape, dtype in types])
             try:
                 frame = take()
             except IndexError:
-                frame = new_frame(arena_bytes)
+                frame = new_frame()
             status = door(address, frame.address, arguments, outputs)
             if status == OK:
                 if len(free) < limit:
@@ -147,61 +221,49 @@ class Executable:
             if status == NOT_PLAIN:
                 give(frame)
                 return None
-            raise keep[1].failure(frame)  # such a frame is dropped
+            raise keep[3].failure(*frame.take_failure())  # such a frame is dropped
 
         return call
 
     def _through_python(self) -> Call:
         """The same without reading objects natively."""
-        types, select = self._plan.outputs, self._plan.selection()
+        types, select = self.plan.outputs, self.plan.selection()
 
         def call(arguments: tuple[object, ...]) -> Leaves | None:
-            inputs = self._plan.plain_inputs(arguments)
+            inputs = self.plan.plain_inputs(arguments)
             if inputs is None:
                 return None
             outputs = tuple([np.empty(shape, dtype) for shape, dtype in types])
             frame = self._pool.take()
-            buffers = _addresses((*inputs, *outputs))
-            if self._entry(frame.address, None, buffers, frame.address + FRAME_HEADER):
+            if self._run(frame, _addresses((*inputs, *outputs)))():
                 raise self.failure(frame)
             self._pool.give(frame)
             return outputs if select is None else select(arguments, outputs)
 
         return call
 
-    def bind(self, arguments: tuple[np.ndarray, ...], leaves: Leaves) -> BoundRun:
+    def bind(
+        self, arguments: tuple[np.ndarray, ...], leaves: Leaves, owner: Executable
+    ) -> BoundRun:
         """Fix arguments and results; captures that have to be copied are copied at each run."""
-        arrays = self._plan.bound_arrays(arguments, leaves)
-        frame = _new_frame(self._code, self.arena_bytes)
+        arrays = self.plan.bound_arrays(arguments, leaves)
+        frame = self.new_frame()
         buffers = _addresses((*arrays.inputs, *arrays.outputs))
-        run: Callable[[], int] = partial(
-            self._entry, frame.address, None, buffers, frame.address + FRAME_HEADER
-        )
 
         def fail() -> NoReturn:
             raise self.failure(frame)
 
-        return BoundRun(arrays.around(run), fail, (frame, buffers, arrays, leaves, self))
+        run = arrays.around(self._run(frame, buffers))
+        return BoundRun(run, fail, (self, frame, buffers, arrays, leaves, owner))
 
-    def timed(self, arguments: tuple[np.ndarray, ...], leaves: Leaves) -> TimedRun:
-        """The same in code with timers between the kernels, which is compiled when first asked for.
-        """
-        from .timed import timed_run  # which calls do without
-
-        arrays = self._plan.bound_arrays(arguments, leaves)
-        buffers = _addresses((*arrays.inputs, *arrays.outputs))
-        frame, calls = _new_frame(self._code, self.arena_bytes), len(self._program.whole.calls)
-        return timed_run(self._timed_code, arrays, buffers, frame, calls, self.failure)
-
-    @cached_property
-    def _timed_code(self) -> TimedCode:
-        from .timed import compile_timed
-
-        return compile_timed(self._program.whole)
+    def _run(self, frame: Frame, buffers: ctypes.Array[ctypes.c_void_p]) -> Callable[[], int]:
+        """One run of the entry."""
+        arena = frame.address + FRAME_HEADER
+        return partial(self._entry, frame.address, self._dims_address, buffers, arena)
 
     def failure(self, frame: Frame) -> CheckError:
         """The error of the check that failed in a frame, whose record is cleared."""
-        return self._plan.failure(*frame.take_failure())
+        return self.plan.failure(*frame.take_failure())
 
 
 def _new_frame(code: Code, arena_bytes: int) -> Frame:

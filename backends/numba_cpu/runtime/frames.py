@@ -98,9 +98,26 @@ class FramePool(Generic[F]):
         try:
             return self.free.pop()
         except IndexError:
-            return self._make(self.arena_bytes)
+            return self.new()
+
+    def new(self) -> F:
+        """A new frame."""
+        return self._make(self.arena_bytes)
 
     def give(self, frame: F) -> None:
         """Hand a frame back."""
         if len(self.free) < self.limit:
             self.free.append(frame)
+
+
+class FramePools(Generic[F]):
+    """Pools by the size of their frames."""
+
+    def __init__(self, make: Callable[[int], F]) -> None:
+        self._make: Callable[[int], F] = make
+        self._pools: dict[int, FramePool[F]] = {}
+
+    def of(self, arena_bytes: int, exact: bool) -> FramePool[F]:
+        """The pool for a size; unless it is to be exact, that of all sizes up to a power of two."""
+        room = arena_bytes if exact or not arena_bytes else 1 << (arena_bytes - 1).bit_length()
+        return self._pools.setdefault(room, FramePool(room, self._make))

@@ -15,103 +15,116 @@ from numba.np.arrayobj import make_array, populate_array
 from numba.np.numpy_support import from_dtype
 
 from irgrad.errors import ArgumentError
-from irgrad.ir.types import TensorType, dtype_of
 
-from .door import FRAME_HEADER, Input
+from .door import FRAME_HEADER
 from .frames import ALIGNMENT
+from .jitted_plan import JittedInput
 
 Function = Callable[..., Any]
 BYTE, WORD = ir.IntType(8), ir.IntType(64)
 POINTER = BYTE.as_pointer()
 
 
-def type_text(one: Input) -> str:
-    """The type of an input as messages have it."""
-    return str(TensorType(dtype_of(one.dtype), one.shape))
-
-
 # -- arguments -------------------------------------------------------------------------------------
 
 
-def admission(one: Input, label: str) -> tuple[Function, Function]:
-    """(fits, view) of an input: whether an argument has its shape and is contiguous, and the flat
-    array of it. For a rank of 0 a number is an argument too.
+def admission(one: JittedInput, label: str) -> tuple[Function, Function, Function]:
+    """(fits, view, size) of an input: whether an argument has a shape, given as a tuple, and is
+    contiguous, the flat array of it, and its size along an axis. For a rank of 0 a number is an
+    argument too.
 
     Arguments of another dtype or rank are a TypingError.
     """
+    rank, dtype = one.type.rank, one.type.dtype.numpy
 
-    def fits(x: Any) -> bool:
+    def fits(x: Any, shape: Any) -> bool:
         raise NotImplementedError
 
     def view(x: Any) -> np.ndarray:
         raise NotImplementedError
 
+    def size(x: Any, axis: int) -> int:
+        raise NotImplementedError
+
     @overload(fits, strict=False)
-    def fits_type(x: types.Type) -> Function:
+    def fits_type(x: types.Type, shape: types.Type) -> Function:
         if isinstance(x, types.Array):
             _require(_is_array(x, one), x, one, label)
-            return _array_check(one, x.layout == "C")
+            return _array_check(rank, dtype.itemsize, x.layout == "C")
         _require(_is_number(x, one), x, one, label)
-        return lambda x: True
+        return lambda x, shape: True
 
     @overload(view, strict=False)
     def view_type(x: types.Type) -> Function:
         if isinstance(x, types.Array):
             return lambda x: flat(x)  # type: ignore[call-arg]
-        scalar = one.dtype.type
+        scalar = dtype.type
         return lambda x: np.full(1, scalar(x))
 
-    return fits, view
+    @overload(size, strict=False)
+    def size_type(x: types.Type, axis: types.Type) -> Function:
+        _require(isinstance(x, types.Array) and _is_array(x, one), x, one, label)
+        return lambda x, axis: x.shape[axis]
+
+    return fits, view, size
 
 
-def _require(holds: bool, x: types.Type, one: Input, label: str) -> None:
+def _require(holds: bool, x: types.Type, one: JittedInput, label: str) -> None:
     if not holds:
         kind = "a writeable array" if one.donated else "an array"
-        raise errors.TypingError(f"{label}: expected {kind} {type_text(one)}, got {x}")
+        raise errors.TypingError(f"{label}: expected {kind} {one.type}, got {x}")
 
 
-def _is_array(x: types.Array, one: Input) -> bool:
-    same = x.dtype == from_dtype(one.dtype) and x.ndim == len(one.shape) and x.aligned
+def _is_array(x: types.Array, one: JittedInput) -> bool:
+    same = x.dtype == from_dtype(one.type.dtype.numpy) and x.ndim == one.type.rank and x.aligned
     return same and (x.mutable or not one.donated)
 
 
-def _is_number(x: types.Type, one: Input) -> bool:
+def _is_number(x: types.Type, one: JittedInput) -> bool:
     """Whether a number may stand for an input: one of its kind, or an integer for a float."""
     kinds = {"b": types.Boolean, "i": types.Integer, "u": types.Integer}
-    accepted = kinds.get(one.dtype.kind, types.Integer | types.Float)
-    return not one.shape and not one.donated and isinstance(x, accepted)
+    accepted = kinds.get(one.type.dtype.kind, types.Integer | types.Float)
+    return not one.type.shape and not one.donated and isinstance(x, accepted)
 
 
-def _array_check(one: Input, contiguous: bool) -> Function:
-    """Whether an array has the shape, and the distances of a contiguous one where they matter."""
-    shape, rank = one.shape, len(one.shape)
-    strides = tuple(int(np.prod(shape[axis + 1 :])) * one.dtype.itemsize for axis in range(rank))
+def _array_check(rank: int, itemsize: int, contiguous: bool) -> Function:
+    """Whether an array has a shape, and the distances of a contiguous one where they matter."""
 
-    def has_shape(x: Any) -> bool:
+    def has_shape(x: Any, shape: Any) -> bool:
         return x.shape == shape
 
-    def lies_close(x: Any) -> bool:
+    def lies_close(x: Any, shape: Any) -> bool:
         if x.shape != shape:
             return False
-        for axis in range(rank):
-            if shape[axis] > 1 and x.strides[axis] != strides[axis]:
+        step = itemsize
+        for axis in range(rank - 1, -1, -1):
+            if x.size > 0 and x.shape[axis] > 1 and x.strides[axis] != step:
                 return False
+            step *= x.shape[axis]
         return True
 
     if rank == 0:
-        return lambda x: True
-    return has_shape if contiguous or 0 in shape else lies_close
+        return lambda x, shape: True
+    return has_shape if contiguous else lies_close
 
 
-def captured(function: str, label: str, one: Input) -> Function:
+@register_jitable
+def quotient(a: int, b: int) -> int:
+    """a / b where that is a whole number of at least 0, else -1."""
+    if b == 0 or a % b != 0:
+        return -1
+    return max(a // b, -1)
+
+
+def captured(label: str, one: JittedInput) -> Function:
     """A function of jitted code that gives a captured array, flat, as its memory stands.
 
     Raises ArgumentError for one that has to be copied at each call.
     """
-    array = one.source
-    if not isinstance(array, np.ndarray):
+    array = one.capture
+    if array is None:
         raise ArgumentError(
-            f"{function}: {label}: expected a captured array that is contiguous, aligned and of "
+            f"{label}: expected a captured array that is contiguous, aligned and of "
             "native byte order to call from jitted code; pass it as an argument"
         )
     kind = types.Array(from_dtype(array.dtype), 1, "C")
@@ -162,15 +175,15 @@ def overlap(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def native_entry(symbol: str, address: int) -> Function:
-    """A function of jitted code `(buffers, frame) -> (status, check)` that calls an entry.
+    """A function of jitted code `(buffers, frame, dims) -> (status, check)` that calls an entry.
 
-    buffers: a tuple of arrays; frame: bytes for the irg_ctx, the arena and their alignment. The
-    code at the address must stay.
+    buffers: a tuple of arrays; frame: bytes for the irg_ctx, the arena and their alignment; dims: a
+    tuple of the numbers behind named sizes. The code at the address must stay.
     """
     llvm.add_symbol(symbol, address)
 
     @intrinsic
-    def run(_context: Any, buffers: Any, frame: Any) -> Any:
+    def run(_context: Any, buffers: Any, frame: Any, dims: Any) -> Any:
         result = types.UniTuple(types.int64, 2)
 
         def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
@@ -180,6 +193,10 @@ def native_entry(symbol: str, address: int) -> Function:
                 array = make_array(kind)(context, builder, builder.extract_value(args[0], i))
                 place = builder.gep(table, [ir.Constant(WORD, i)])
                 builder.store(builder.bitcast(array.data, POINTER), place)
+            sizes = cgutils.alloca_once(builder, WORD, len(signature.args[2]) + 1)
+            for i in range(len(signature.args[2])):
+                number = builder.extract_value(args[2], i)
+                builder.store(number, builder.gep(sizes, [ir.Constant(WORD, i)]))
             memory = make_array(signature.args[1])(context, builder, args[1]).data
             start = builder.ptrtoint(memory, WORD)
             start = builder.add(start, ir.Constant(WORD, ALIGNMENT - 1))
@@ -192,12 +209,12 @@ def native_entry(symbol: str, address: int) -> Function:
                 builder.module, ir.FunctionType(ir.IntType(32), [POINTER] * 4), symbol
             )
             status = builder.call(entry, [
-                builder.bitcast(words, POINTER), ir.Constant(POINTER, None),
+                builder.bitcast(words, POINTER), builder.bitcast(sizes, POINTER),
                 builder.bitcast(table, POINTER), builder.inttoptr(arena, POINTER),
             ])  # fmt: skip
             check = builder.load(builder.gep(words, [ir.Constant(WORD, 1)]))
             return context.make_tuple(builder, result, [builder.sext(status, WORD), check])
 
-        return result(buffers, frame), codegen
+        return result(buffers, frame, dims), codegen
 
     return run

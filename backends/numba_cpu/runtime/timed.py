@@ -64,15 +64,21 @@ def compile_timed(program: Program) -> TimedCode:
 def timed_run(
     code: TimedCode,
     arrays: BoundArrays,
+    dims: np.ndarray,
     buffers: ctypes.Array[ctypes.c_void_p],
     frame: Frame,
     calls: int,
     failure: Callable[[Frame], CheckError],
 ) -> TimedRun:
-    """The timed call on fixed arrays; buffers: their addresses; calls: how many kernels it runs."""
+    """The timed call on fixed arrays.
+
+    dims: the numbers behind named sizes. buffers: the addresses of the arrays. calls: how many
+    kernels it runs.
+    """
     laps = np.zeros(STARTS + calls, np.int64)
     run = partial(
-        code.entry, frame.address, None, buffers, frame.address + FRAME_HEADER,
+        code.entry, frame.address, dims.__array_interface__["data"][0], buffers,
+        frame.address + FRAME_HEADER,
         laps.__array_interface__["data"][0],
     )  # fmt: skip
 
@@ -84,5 +90,5 @@ def timed_run(
         raise failure(frame)
 
     return TimedRun(
-        arrays.around(run), fail, read, code.clock, (laps, code, arrays, buffers, frame)
+        arrays.around(run), fail, read, code.clock, (laps, code, arrays, dims, buffers, frame)
     )

@@ -31,6 +31,15 @@ def inner(function: Function) -> Function:
     return njit(**options)(function)
 
 
+# -- sizes -----------------------------------------------------------------------------------------
+
+
+@_jitable
+def aligned(size: int) -> int:
+    """A size in bytes, rounded up to a multiple of 64."""
+    return (size + 63) // 64 * 64
+
+
 # -- division --------------------------------------------------------------------------------------
 
 

@@ -49,7 +49,8 @@ def load_module(
     for number, kernel in enumerate(found.kernels):
         function = module[kernel.name]
         if not isinstance(function, FunctionType):
-            function.compile(tuple(map(_flat_array, kernel.dtypes)))
+            arrays = [*kernel.dtypes, *(["i64"] if kernel.checks else [])]
+            function.compile((*map(_flat_array, arrays), *(types.int64 for _ in kernel.dims)))
         if on_kernel is not None:
             on_kernel(number + 1)
     return module

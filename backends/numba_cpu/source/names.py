@@ -20,7 +20,7 @@ SHARED = frozenset(
 )  # fmt: skip
 OF_KERNELS = frozenset(
     [
-        "all_of_lanes", "any_of_lanes", "argmax_of_lanes", "argmin_of_lanes",
+        "aligned", "all_of_lanes", "any_of_lanes", "argmax_of_lanes", "argmin_of_lanes",
         "floor_divide", "inner", "integer_abs", "integer_power", "is_larger", "is_smaller",
         "max_of_lanes", "min_of_lanes", "prod_of_lanes", "record_failure", "remainder",
         "saturate_i16", "saturate_i32", "saturate_i64", "saturate_i8", "saturate_u16",

@@ -2,19 +2,20 @@
 
 Loops are Python loops over ints, scalars carry the names of the kernel IR and its dtypes, constants
 stand where they are used. A reduction keeps the logical lanes that the kernel IR fixes in an array
-and combines them by the fixed tree; a contraction adds panels of 256 products.
+and combines them by the fixed tree; a contraction adds panels of 256 products. Named sizes are
+further parameters, ints.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
 from irgrad.backends.common.formulas.table import FUNCTIONS
 from irgrad.backends.common.neutral import neutral_value
 from irgrad.backends.common.scalar_source import expression, literal, type_name
-from irgrad.ir.dims import as_number
+from irgrad.ir.dims import Dim, Size, lower_bound, product
 from irgrad.ir.location import Location
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.evaluate import PANEL_LENGTH
@@ -33,12 +34,14 @@ from irgrad.kernel.ir import (
     Reduction,
     Statement,
     Store,
+    kernel_dims,
     literal_of,
     walk,
 )
 from irgrad.kernel.ir import lanes as logical_lanes
 
 from .names import Identifiers
+from .sizes import SizeTexts
 
 COMBINE: Mapping[str, str] = {
     "sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "any": "or", "all": "and",
@@ -51,8 +54,9 @@ ORIGIN_LENGTH = 88
 class KernelSource:
     """A kernel as source.
 
-    text: the function, without a decorator. parameters: the buffers in order, and the record of
-    failed checks where `checks`; dtypes: of their elements.
+    text: the function, without a decorator. parameters: the buffers in order, the record of failed
+    checks where `checks`, the named sizes; dtypes: of the buffers. dims: the names of those sizes,
+    all that the function itself depends on.
     """
 
     name: str
@@ -60,24 +64,26 @@ class KernelSource:
     parameters: tuple[str, ...]
     dtypes: tuple[str, ...]
     checks: bool
+    dims: tuple[str, ...]
 
 
 def kernel_source(kernel: Kernel, name: str) -> KernelSource:
-    """The function `name` of a kernel: `(buffers..., [failures])`, all of them flat arrays.
+    """The function `name` of a kernel: `(buffers..., [failures], sizes...)`, flat arrays and ints.
 
     Raises LoweringError for a primitive that a dtype does not have.
     """
     names = Identifiers((name,))
-    parameters = tuple(names.of(buffer.name) for buffer in kernel.buffers)
+    parameters = [names.of(buffer.name) for buffer in kernel.buffers]
     checks = any(isinstance(s, Check) for s in walk(kernel.body))
-    printer = _Printer(kernel, names)
+    dims = kernel_dims((), kernel.body)
+    identifiers = {dim: names.fresh(dim) for dim in dims}
+    parameters += [*([FAILURES] if checks else []), *identifiers.values()]
+    printer = _Printer(kernel, names, SizeTexts(identifiers))
     printer.body(kernel.body)
     dtypes = tuple(buffer.dtype for buffer in kernel.buffers)
-    if checks:
-        parameters, dtypes = (*parameters, FAILURES), (*dtypes, "i64")
     inside = [*_docstring(kernel), *printer.scratch, *printer.lines] or ["    pass"]
     text = "\n".join([f"def {name}({', '.join(parameters)}):", *inside])
-    return KernelSource(name, text, parameters, dtypes, checks)
+    return KernelSource(name, text, tuple(parameters), dtypes, checks, dims)
 
 
 def _docstring(kernel: Kernel) -> list[str]:
@@ -101,8 +107,9 @@ def _origin(location: Location) -> str:
 class _Printer:
     """Prints the statements of one kernel; `scratch` are lines that come first."""
 
-    def __init__(self, kernel: Kernel, names: Identifiers) -> None:
+    def __init__(self, kernel: Kernel, names: Identifiers, sizes: SizeTexts) -> None:
         self.names = names
+        self.sizes = sizes
         self.lines: list[str] = []
         self.scratch: list[str] = []
         self.depth = 1
@@ -153,13 +160,15 @@ class _Printer:
                     with self.block(f"if not {self._value(statement.value)}:"):
                         self.line(f"record_failure({FAILURES}, {statement.check}, {at})")
                 case For():
-                    with self.block(f"for {self.names.of(statement.index)} in "
-                                    f"range({statement.extent}):"):  # fmt: skip
+                    with self._loop(statement.index, statement.extent):
                         self.body(statement.body)
                 case Reduce():
                     self._reduce(statement)
                 case Contract():
                     self._contract(statement)
+
+    def _loop(self, index: str, extent: Size) -> AbstractContextManager[None]:
+        return self.block(f"for {self.names.of(index)} in range({self.sizes.of(extent)}):")
 
     # -- scalars ---------------------------------------------------------------------------------
 
@@ -177,7 +186,7 @@ class _Printer:
     def _let(self, let: Let) -> None:
         self.dtypes[let.name] = let.dtype
         if let.op == "constant":
-            self.texts[let.name] = literal(literal_of(let), let.dtype)
+            self.texts[let.name] = self._constant(let)
             return
         if let.origin is not None and let.origin != self.origin:
             self.origin = let.origin
@@ -190,9 +199,14 @@ class _Printer:
         text = Let("", let.op, operands, let.dtype)
         self.line(f"{self.names.of(let.name)} = {expression(text, dtypes, FUNCTIONS, _ignore)}")
 
+    def _constant(self, let: Let) -> str:
+        if isinstance(let.value, Dim):
+            return f"{type_name(let.dtype)}({self.sizes.of(let.value)})"
+        return literal(literal_of(let), let.dtype)
+
     def _offset(self, at: Affine) -> str:
         named = Affine(at.constant, tuple((self.names.of(n), c) for n, c in at.terms))
-        return str(named).replace("+ -", "- ")
+        return self.sizes.offset(named)
 
     def _element(self, buffer: str, at: Affine) -> str:
         return f"{self.names.of(buffer)}[{self._offset(at)}]"
@@ -205,28 +219,33 @@ class _Printer:
             self.dtypes[result.name] = "i64" if _is_position(result) else result.dtype
         if loop.extent == 0:
             for result in loop.results:
-                empty = IDENTITY.get(result.kind, neutral_value(result.kind, result.dtype))
-                value = literal(0, "i64") if _is_position(result) else (
-                    literal(empty, result.dtype)
-                )
-                self.line(f"{self.names.of(result.name)} = {value}")
+                self.line(f"{self.names.of(result.name)} = {_empty(result)}")
             return
-        arrays = [self._lane_arrays(result, as_number(loop.extent)) for result in loop.results]
+        arrays = [self._lane_arrays(result, loop.extent) for result in loop.results]
         for result, (values, *_) in zip(loop.results, arrays, strict=True):
-            if as_number(loop.extent) > _lane_count(result) and not _is_position(result):
+            if not _fits(loop.extent, result) and not _is_position(result):
                 start = literal(neutral_value(result.kind, result.dtype), result.dtype)
                 self.line(f"{values}[:] = {start}")
-        with self.block(f"for {self.names.of(loop.index)} in range({loop.extent}):"):
+        with self._loop(loop.index, loop.extent):
             self.body(loop.body)
             for result, names in zip(loop.results, arrays, strict=True):
                 self._take_in(loop, result, names)
         for result, names in zip(loop.results, arrays, strict=True):
-            value = f"{_bool_kind(result)}_of_lanes({', '.join(names)})"
-            self.line(f"{self.names.of(result.name)} = {value}")
+            self.line(f"{self.names.of(result.name)} = {self._over_lanes(loop, result, names)}")
 
-    def _lane_arrays(self, result: Reduction, extent: int) -> tuple[str, ...]:
+    def _over_lanes(self, loop: Reduce, result: Reduction, names: tuple[str, ...]) -> str:
+        """The tree over the lanes that have an element, and what nothing gives."""
+        function, extent = f"{_bool_kind(result)}_of_lanes", self.sizes.of(loop.extent)
+        if isinstance(loop.extent, int):
+            return f"{function}({', '.join(names)})"
+        value = f"{function}({', '.join(f'{name}[:{extent}]' for name in names)})"
+        if (lower_bound(loop.extent) or 0) > 0:
+            return value
+        return f"{value} if {extent} > 0 else {_empty(result)}"
+
+    def _lane_arrays(self, result: Reduction, extent: Size) -> tuple[str, ...]:
         """The arrays of a reduction: its lanes, and where they came from."""
-        count = min(extent, _lane_count(result))
+        count = extent if _fits(extent, result) else _lane_count(result)
         names = [(f"{result.name}_lanes", result.dtype)]
         if _is_position(result):
             names.append((f"{result.name}_positions", "i64"))
@@ -240,15 +259,16 @@ class _Printer:
     def _take_in(self, loop: Reduce, result: Reduction, names: tuple[str, ...]) -> None:
         """Combine the value of an iteration into its lane."""
         index, count = self.names.of(loop.index), _lane_count(result)
-        lane = index if as_number(loop.extent) <= count else f"{index} % {count}"
+        fits = _fits(loop.extent, result)
+        lane = index if fits else f"{index} % {count}"
         place, value = f"{names[0]}[{lane}]", self._value(result.value)
         if not _is_position(result):
             combined = self._combined(result.kind, result.dtype, place, value)
-            self.line(f"{place} = {value if as_number(loop.extent) <= count else combined}")
+            self.line(f"{place} = {value if fits else combined}")
             return
         better = "is_larger" if result.kind == "argmax" else "is_smaller"
         wins = f"if {index} < {count} or {better}({value}, {place}):"
-        with self.block("" if as_number(loop.extent) <= count else wins):
+        with self.block("" if fits else wins):
             self.line(f"{place} = {value}")
             self.line(f"{names[1]}[{lane}] = {index}")
 
@@ -259,34 +279,25 @@ class _Printer:
         self.dtypes[contract.result] = contract.dtype
         if any(i.extent == 0 for i in contract.batch + contract.m + contract.n):
             return
-        loops = [(self.names.of(i.name), as_number(i.extent)) for i in contract.batch]
-        row, column = self.names.of(contract.row), self.names.of(contract.column)
-        with self._nest([*loops, (row, _size(contract.m))]):
-            self._split(row, contract.m)
-            with self.block(f"for {column} in range({_size(contract.n)}):"):
-                self._split(column, contract.n)
-                self._panels(contract)
-                self.body(contract.body)
-
-    @contextmanager
-    def _nest(self, loops: list[tuple[str, int]]) -> Iterator[None]:
-        if not loops:
-            yield
-            return
-        (index, extent), *rest = loops
-        with self.block(f"for {index} in range({extent}):"), self._nest(rest):
-            yield
+        with ExitStack() as loops:
+            for index in contract.batch:
+                loops.enter_context(self._loop(index.name, index.extent))
+            loops.enter_context(self._loop(contract.row, _size(contract.m)))
+            self._split(self.names.of(contract.row), contract.m)
+            loops.enter_context(self._loop(contract.column, _size(contract.n)))
+            self._split(self.names.of(contract.column), contract.n)
+            self._panels(contract)
+            self.body(contract.body)
 
     def _split(self, flat: str, group: tuple[ContractionIndex, ...]) -> None:
         """The indices of a group from their flattened position."""
         if len(group) == 1:
             self.names.rename(group[0].name, flat)
             return
-        step = _size(group)
         for position, index in enumerate(group):
-            inside = f"{flat} % {step}" if position else flat
-            step //= max(as_number(index.extent), 1)
-            text = inside if step == 1 else f"{inside} // {step}"
+            within, step = _size(group[position:]), _size(group[position + 1 :])
+            text = f"{flat} % {self.sizes.operand(within)}" if position else flat
+            text += f" // {self.sizes.operand(step)}" if step != 1 else ""
             self.line(f"{self.names.of(index.name)} = {text}")
 
     def _panels(self, contract: Contract) -> None:
@@ -298,16 +309,19 @@ class _Printer:
         self.line(f"{result} = {zero}")
         if size == 0:
             return
-        if size <= PANEL_LENGTH:
+        if isinstance(size, int) and size <= PANEL_LENGTH:
             with self.block(f"for {k} in range({size}):"):
                 self._product(contract, k, result)
             return
-        with self.block(f"for start in range(0, {size}, {PANEL_LENGTH}):"):
+        end = self.sizes.of(size)
+        with self.block(f"for start in range(0, {end}, {PANEL_LENGTH}):"):
             self.line(f"{panel} = {zero}")
-            stop = f"min(start + {PANEL_LENGTH}, {size})"
+            stop = f"min(start + {PANEL_LENGTH}, {end})"
             with self.block(f"for {k} in range(start, {stop}):"):
                 self._product(contract, k, panel)
-            self.line(f"{result} = {self._combined('sum', dtype, result, panel)}")
+            total = self._combined("sum", dtype, result, panel)
+            alone = "" if isinstance(size, int) else f"{panel} if {end} <= {PANEL_LENGTH} else "
+            self.line(f"{result} = {alone}{total}")
 
     def _product(self, contract: Contract, k: str, total: str) -> None:
         self._split(k, contract.k)
@@ -336,8 +350,18 @@ def _lane_count(result: Reduction) -> int:
     return logical_lanes(DTYPES[result.dtype].itemsize)
 
 
-def _size(group: tuple[ContractionIndex, ...]) -> int:
-    size = 1
-    for index in group:
-        size *= as_number(index.extent)
-    return size
+def _fits(extent: Size, result: Reduction) -> bool:
+    """Whether each lane of a reduction has one element at most."""
+    return isinstance(extent, int) and extent <= _lane_count(result)
+
+
+def _empty(result: Reduction) -> str:
+    """What a reduction of no element gives."""
+    if _is_position(result):
+        return literal(0, "i64")
+    empty = IDENTITY.get(result.kind, neutral_value(result.kind, result.dtype))
+    return literal(empty, result.dtype)
+
+
+def _size(group: tuple[ContractionIndex, ...]) -> Size:
+    return product(index.extent for index in group)

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from irgrad.backends.common.formula_source import function_text
 from irgrad.backends.common.formulas.table import FUNCTIONS
 from irgrad.backends.common.scalar_source import type_name
-from irgrad.ir.dims import as_number
+from irgrad.ir.dims import Size, evaluate
 from irgrad.ir.types import DTYPES
-from irgrad.kernel.ir import Kernel
+from irgrad.kernel.ir import For, Kernel, Reduce, walk
 from irgrad.kernel.program import Call, Program, Slot
 
-from .names import free_names, identifier, import_lines
+from .names import Identifiers, free_names, identifier, import_lines
 from .printer import FAILURES, KernelSource, kernel_source
+from .sizes import SizeTexts
 
 ENTRY = "entry"
 ARENA = "arena"
@@ -33,9 +34,10 @@ class ProgramText:
 def program_text(program: Program) -> ProgramText:
     """The module of a program: helpers, functions of the mathematics, kernels, and the entry.
 
-    `entry(inputs..., outputs..., failures, arena)` takes flat arrays: a record of failed checks of
-    3 int64, zeroed, and `arena_bytes` bytes. It gives 1 where a check has failed, else 0; where it
-    is one of the guards, no later kernel has run.
+    `entry(inputs..., outputs..., failures, arena, sizes...)` takes flat arrays: a record of failed
+    checks of 3 int64, zeroed, and `workspace_bytes` bytes; then the program's named sizes in order.
+    It gives 1 where a check has failed, else 0; where it is one of the guards, no later kernel has
+    run.
     """
     kernels, numbers = _unique_kernels(program)
     functions = [f"@inner\n{text}" for text in _math_functions(k.text for k in kernels)]
@@ -113,49 +115,79 @@ def timed_entry_text(program: Program) -> str:
 
 def _entry_text(program: Program, kernels: Sequence[KernelSource], timed: bool = False) -> str:
     """The entry of a program; kernels: the one of each call."""
-    inputs = [f"input_{i}" for i in range(len(program.inputs))]
-    outputs = [f"output_{i}" for i in range(len(program.outputs))]
-    clock = [CLOCK, LAPS] if timed else []
-    reading = f"    {LAPS}.append({CLOCK}())"
-    lines = [
-        '@njit(error_model="numpy")',
-        f"def {ENTRY}({', '.join([*inputs, *outputs, FAILURES, ARENA, *clock])}):",
-        '    """Run the kernels in order; 1 where a check failed, else 0."""',
-    ]
-    if timed:
-        lines += [f"    {LAPS}.clear()", reading, reading]
-    views: dict[tuple[int, str, int], str] = {}
-    for position, (call, kernel) in enumerate(zip(program.calls, kernels, strict=True)):
-        *before, line = _call_lines(program, call, kernel, views)
-        lines += [*before, reading, line, reading] if timed else [*before, line]
-        if position + 1 == program.guard_calls:
-            lines += [f"    if {FAILURES}[0] != 0:", "        return 1"]
-    return "\n".join([*lines, f"    return {FAILURES}[0]"])
+    return "\n".join(_EntryPrinter(program, kernels).lines(timed))
 
 
-def _call_lines(
-    program: Program, call: Call, kernel: KernelSource, views: dict[tuple[int, str, int], str]
-) -> list[str]:
-    """A call, below the views of the arena that it is the first to use."""
-    lines: list[str] = []
-    arguments: list[str] = []
-    for slot, buffer in zip(call.slots, program.kernels[call.kernel].buffers, strict=True):
-        if slot.kind != "arena":
-            arguments.append(f"{slot.kind}_{slot.number}")
-            continue
-        key = (slot.number, buffer.dtype, as_number(buffer.size))
-        if key not in views:
-            views[key] = f"view_{len(views)}"
-            lines.append(f"    {views[key]} = {_view(slot, buffer.dtype, as_number(buffer.size))}")
-        arguments.append(views[key])
-    if kernel.checks:
-        arguments.append(FAILURES)
-    return [*lines, f"    {kernel.name}({', '.join(arguments)})"]
+class _EntryPrinter:
+    """Prints the entry of a program."""
+
+    def __init__(self, program: Program, kernels: Sequence[KernelSource]) -> None:
+        self.program = program
+        self.kernels = kernels
+        self.parameters = [f"input_{i}" for i in range(len(program.inputs))]
+        self.parameters += [f"output_{i}" for i in range(len(program.outputs))]
+        self.views: dict[tuple[Slot, str, Size], str] = {}
+        made = (f"{kind}_{i}" for kind in ("slot", "view") for i in range(_places(program)))
+        names = Identifiers((*self.parameters, *made, *(kernel.name for kernel in kernels)))
+        self.dims = {dim: names.fresh(dim) for dim in program.dims}
+        self.sizes = SizeTexts(self.dims)
+
+    def lines(self, timed: bool) -> list[str]:
+        """The entry, with readings of a clock where it is timed."""
+        parameters = [*self.parameters, FAILURES, ARENA, *self.dims.values()]
+        parameters += [CLOCK, LAPS] if timed else []
+        reading = f"    {LAPS}.append({CLOCK}())"
+        lines = [
+            '@njit(error_model="numpy")',
+            f"def {ENTRY}({', '.join(parameters)}):",
+            '    """Run the kernels in order; 1 where a check failed, else 0."""',
+        ]
+        if timed:
+            lines += [f"    {LAPS}.clear()", reading, reading]
+        if self.program.slots:
+            # Only the caller has to know where the last slot ends.
+            lines += [f"    {line}" for line in self.sizes.slot_lines(self.program.slots)[:-1]]
+        for position, (call, kernel) in enumerate(
+            zip(self.program.calls, self.kernels, strict=True)
+        ):
+            *before, line = self._call_lines(call, kernel)
+            lines += [*before, reading, line, reading] if timed else [*before, line]
+            if position + 1 == self.program.guard_calls:
+                lines += [f"    if {FAILURES}[0] != 0:", "        return 1"]
+        return [*lines, f"    return {FAILURES}[0]"]
+
+    def _call_lines(self, call: Call, kernel: KernelSource) -> list[str]:
+        """A call, below the views of the arena that it is the first to use."""
+        lines: list[str] = []
+        arguments: list[str] = []
+        for slot, buffer in zip(call.slots, self.program.kernels[call.kernel].buffers, strict=True):
+            if slot.kind not in ("arena", "slot"):
+                arguments.append(f"{slot.kind}_{slot.number}")
+                continue
+            key = (slot, buffer.dtype, buffer.size)
+            if key not in self.views:
+                self.views[key] = f"view_{len(self.views)}"
+                lines.append(f"    {self.views[key]} = {self._view(*key)}")
+            arguments.append(self.views[key])
+        if kernel.checks:
+            arguments.append(FAILURES)
+        arguments += [self.dims[dim] for dim in kernel.dims]
+        return [*lines, f"    {kernel.name}({', '.join(arguments)})"]
+
+    def _view(self, slot: Slot, dtype: str, size: Size) -> str:
+        """A part of the arena as an array."""
+        count = size * DTYPES[dtype].itemsize
+        if slot.kind == "arena":
+            start, stop = str(slot.number), self.sizes.of(slot.number + count)
+        else:
+            start = f"slot_{slot.number}"
+            stop = f"{start} + {self.sizes.of(count)}".replace("+ -", "- ")
+        return f"{ARENA}[{start}:{stop}].view({type_name(dtype)})"
 
 
-def _view(slot: Slot, dtype: str, size: int) -> str:
-    stop = slot.number + size * DTYPES[dtype].itemsize
-    return f"{ARENA}[{slot.number}:{stop}].view({type_name(dtype)})"
+def _places(program: Program) -> int:
+    """At least as many as a program has slots, and views of the arena."""
+    return len(program.slots) + sum(len(call.slots) for call in program.calls)
 
 
 # -- one kernel alone ------------------------------------------------------------------------------
@@ -163,17 +195,23 @@ def _view(slot: Slot, dtype: str, size: int) -> str:
 
 def _main_text(kernel: Kernel, source: KernelSource) -> str:
     """The function `main` of a file with one kernel."""
+    names = Identifiers((*source.parameters, source.name, "random"))
+    dims = dict(zip(source.dims, source.parameters[len(kernel.buffers) + source.checks :]))
+    dims |= {dim: names.fresh(dim) for dim in kernel.dims if dim not in dims}
+    sizes = SizeTexts(dims)
     lines = [
         "def main() -> None:",
         '    """Run the kernel on random arrays and print what it wrote."""',
         "    random = np.random.default_rng(0)",
+        *(f"    {dims[name]} = {value}" for name, value in _example_dims(kernel).items()),
     ]
     written: list[str] = []
     for name, buffer in zip(source.parameters, kernel.buffers):
+        count = sizes.of(buffer.size)
         if buffer.access in ("read", "update"):
-            lines.append(f"    {name} = {_random_array(buffer.dtype, as_number(buffer.size))}")
+            lines.append(f"    {name} = {_random_array(buffer.dtype, count)}")
         else:
-            lines.append(f"    {name} = np.zeros({buffer.size}, {type_name(buffer.dtype)})")
+            lines.append(f"    {name} = np.zeros({count}, {type_name(buffer.dtype)})")
         if buffer.access in ("write", "update"):
             written.append(name)
     if source.checks:
@@ -190,7 +228,20 @@ def _main_text(kernel: Kernel, source: KernelSource) -> str:
     return "\n".join(lines)
 
 
-def _random_array(dtype: str, size: int) -> str:
+def _example_dims(kernel: Kernel) -> dict[str, int]:
+    """Numbers for a kernel's names under which its sizes are positive, where some of a few are."""
+    extents = [s.extent for s in walk(kernel.body) if isinstance(s, For | Reduce)]
+    sizes = [*(buffer.size for buffer in kernel.buffers), *extents]
+    count = len(kernel.dims)
+    rising = [tuple(range(first, first + count)) for first in (5, 8, 16, 64)]
+    for numbers in (*rising, *(numbers[::-1] for numbers in rising)):
+        dims = dict(zip(kernel.dims, numbers, strict=True))
+        if all(evaluate(size, dims) > 0 for size in sizes):
+            return dims
+    return dict(zip(kernel.dims, rising[0], strict=True))
+
+
+def _random_array(dtype: str, size: str) -> str:
     kind = type_name(dtype)
     if DTYPES[dtype].is_float:
         return f"random.uniform(0.5, 2.0, {size}).astype({kind})"
