@@ -18,11 +18,10 @@ from irgrad.backends.numba_cpu.llvm.emit import (
     scalar_dtypes,
 )
 from irgrad.backends.numba_cpu.llvm.loops import emit_loop
-from irgrad.backends.numba_cpu.llvm.parts import Amount, Ranged, call_parts
+from irgrad.backends.numba_cpu.llvm.parts import Divided, call_parts
 from irgrad.backends.numba_cpu.llvm.sizes import Sizes, as_value
 from irgrad.backends.numba_cpu.llvm.split import PART_WORK, SPLIT_WORK, Split, plan_splits
 from irgrad.backends.numba_cpu.llvm.vectors import I8, I64, POINTER, VOID, integer
-from irgrad.ir.dims import as_number
 from irgrad.kernel.ir import (
     Accumulate,
     Check,
@@ -77,6 +76,8 @@ def kernel_function(
             mark(builder, statement)
         if isinstance(statement, For) and position in splits:
             _emit_divided_loop(body, statement, splits[position], position)
+        elif isinstance(statement, Contract) and position in splits:
+            _emit_divided_contract(body, statement, splits[position])
         elif not isinstance(statement, Contract):
             body.emitter.emit(scope, (statement,))
         else:
@@ -160,33 +161,61 @@ class _Body:
 
 def _emit_divided_loop(body: _Body, loop: For, split: Split, position: int) -> None:
     """The loop as a function of a part of its range, and the call of it."""
-    code, builder, emitter = body.code, body.scope.builder, body.emitter
-    shared = body.scope.shared
-    used = {
-        name: shared[name] for name in dict.fromkeys(_uses(loop)) if name in shared
-    }
+    code, shared = body.code, body.scope.shared
+    used = {name: shared[name] for name in dict.fromkeys(_uses(loop)) if name in shared}
     passed = {n: x for n, x in used.items() if not isinstance(x.value, ir.Constant)}
     function = _loop_function(body, loop, split, position, used, list(passed))
     arguments = [*body.function.args, *(x.value for x in passed.values())]
-    ranged = Ranged(
-        function, arguments, code.workspace, kernel_workspace(code.kernel, code.vector_bytes)
-    )
+    _call_parts(body, split, function, arguments, code.workspace)
+
+
+def _emit_divided_contract(body: _Body, contract: Contract, split: Split) -> None:
+    """The contraction as a function of a part of its rows, and the call of it."""
+
+    def call(function: ir.Function, arguments: list[ir.Value], workspace: int) -> None:
+        _call_parts(body, split, function, arguments, workspace)
+
+    kernel = body.code.kernel
+    emit_contract(body.emitter, body.scope, kernel, contract, body.workspace, call)
+
+
+def _call_parts(
+    body: _Body,
+    split: Split,
+    function: ir.Function,
+    arguments: list[ir.Value],
+    workspace: int | None,
+) -> None:
+    code, builder = body.code, body.scope.builder
+    scratch = kernel_workspace(code.kernel, code.vector_bytes)
+    divided = Divided(function, arguments, workspace if scratch else None, scratch)
     assert body.context is not None
-    call_parts(builder, body.stack, body.context, ranged, _amount(emitter, builder, split))
+    limits = _limits(body.emitter, builder, split)
+    call_parts(builder, body.stack, body.context, divided, limits)
 
 
-def _amount(emitter: KernelEmitter, builder: ir.IRBuilder, split: Split) -> Amount:
+def _limits(
+    emitter: KernelEmitter, builder: ir.IRBuilder, split: Split
+) -> tuple[ir.Value, ir.Value]:
+    """The most parts of a statement, and how many are enough with fewer workers."""
     if isinstance(split.extent, int) and isinstance(split.work, int):
-        units = -(-split.extent // split.step)
-        most = min(units, split.work // PART_WORK)
-        return Amount(integer(units), integer(most), integer(min(most, as_number(split.coarse))))
-    extent, work = (as_value(emitter.size(x)) for x in (split.extent, split.work))
-    units = builder.udiv(builder.add(extent, integer(split.step - 1)), integer(split.step))
+        units, most = -(-split.extent // split.step), split.work // PART_WORK
+        return integer(min(units, most) if split.index else most), integer(units)
+    work = as_value(emitter.size(split.work))
     most = builder.udiv(work, integer(PART_WORK))
-    most = builder.select(builder.icmp_signed("<", most, units), most, units)
     enough = builder.icmp_signed(">=", work, integer(SPLIT_WORK))
-    most = builder.select(enough, most, integer(0))
-    return Amount(units, most, most)
+    units = _units(emitter, builder, split)
+    if split.index:
+        less = builder.icmp_signed("<", units, most)
+        most = builder.select(less, units, most)
+    return builder.select(enough, most, integer(0)), units
+
+
+def _units(emitter: KernelEmitter, builder: ir.IRBuilder, split: Split) -> ir.Value:
+    if isinstance(split.extent, int):
+        return integer(-(-split.extent // split.step))
+    extent = builder.add(as_value(emitter.size(split.extent)), integer(split.step - 1))
+    return builder.udiv(extent, integer(split.step))
 
 
 def _loop_function(
@@ -197,21 +226,25 @@ def _loop_function(
     used: dict[str, Scalar],
     passed: list[str],
 ) -> ir.Function:
-    """void (a kernel's arguments, the values of `passed`, i64 first, i64 last)."""
+    """void (a kernel's arguments, the values of `passed`, i64 part, i64 parts)."""
     kinds = [used[name].value.type for name in passed]
-    part = _Body(body.code, f"{body.function.name}_part{position}", [*kinds, I64, I64])
-    emitter, scope, builder = part.emitter, part.scope, part.scope.builder
-    *values, first, last = part.function.args[body.code.arguments :]
+    inner = _Body(body.code, f"{body.function.name}_part{position}", [*kinds, I64, I64])
+    emitter, scope, builder = inner.emitter, inner.scope, inner.scope.builder
+    *values, part, parts = inner.function.args[body.code.arguments :]
     scope.shared.update(used)
     scope.shared.update({name: Scalar(x, 1) for name, x in zip(passed, values, strict=True)})
     for name, offset in split.private.items():
-        part.pointers[name] = builder.gep(part.workspace, [integer(offset)], source_etype=I8)
-    step, extent = integer(split.step), as_value(emitter.size(split.extent))
-    start, stop = (builder.mul(limit, step) for limit in (first, last))
+        inner.pointers[name] = builder.gep(inner.workspace, [integer(offset)], source_etype=I8)
+    units, extent = _units(emitter, builder, split), as_value(emitter.size(split.extent))
+    start, stop = (
+        builder.mul(builder.udiv(builder.mul(units, number), parts), integer(split.step))
+        for number in (part, builder.add(part, integer(1)))
+    )
     stop = builder.select(builder.icmp_signed("<", stop, extent), stop, extent)
     emitter.part = Part(split.index, start, stop)
-    emitter.emit(scope, (loop,))
-    return part.close()
+    with builder.if_then(builder.icmp_signed("<", start, stop)):
+        emitter.emit(scope, (loop,))
+    return inner.close()
 
 
 def _uses(loop: For) -> Iterator[str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from irgrad.backends.numba_cpu.llvm.contract import contract_units, contract_workspace
+from irgrad.backends.numba_cpu.llvm.contract import contract_workspace, rows_together
 from irgrad.backends.numba_cpu.llvm.emit import scalar_dtypes
 from irgrad.backends.numba_cpu.llvm.schedule import let_cost, likely, plan_loop
 from irgrad.backends.numba_cpu.llvm.tiles import block_rows, plan_tiles
@@ -34,17 +34,16 @@ ALIGNMENT = 64
 class Split:
     """How one statement is divided.
 
-    index: of the loop whose range is divided, "" for a contraction. extent: of that range; step:
-    how much of it is a unit, of which the last may be less. work: of the statement, as `work_of`
-    counts it. coarse: how many parts are enough where there are fewer workers. private: offsets of
-    private buffers in a worker's scratch, of which `scratch` bytes are used.
+    index: of the loop whose range is divided, "" for a contraction. extent: of that range, or the
+    rows; step: how much of it is a unit, of which the last may be less. work: of the statement, as
+    `work_of` counts it. private: offsets of private buffers in a worker's scratch, of which
+    `scratch` bytes are used.
     """
 
     index: str
     extent: Size
     step: int
     work: Size
-    coarse: Size
     private: Mapping[str, int] = field(default_factory=dict)
     scratch: int = 0
 
@@ -90,12 +89,12 @@ def _total(body: Iterable[Statement]) -> Size:
 
 
 def _contract_split(contract: Contract, work: Size, vector_bytes: int) -> Split | None:
-    found = contract_units(contract, vector_bytes)
-    if found is None or not isinstance(work, int):
+    together = rows_together(contract)
+    if together is None:
         return None
-    units, coarse = found
+    rows = product(index.extent for index in (*contract.batch, *contract.m))
     scratch = contract_workspace(contract, vector_bytes)
-    return Split("", units, 1, work, coarse, scratch=scratch)
+    return Split("", rows, together, work, scratch=scratch)
 
 
 # -- loops -----------------------------------------------------------------------------------------
@@ -134,7 +133,7 @@ def _loop_split(kernel: Kernel, loop: For, work: Size, vector_bytes: int) -> Spl
     placed = _placed(kernel, names)
     if placed is None:
         return None
-    return Split(inner.index, inner.extent, best.step, work, inner.extent, *placed)
+    return Split(inner.index, inner.extent, best.step, work, *placed)
 
 
 def _ranges(loop: For, dtypes: Mapping[str, str], vector_bytes: int) -> Iterator[_Range]:
