@@ -83,6 +83,10 @@ class WatchedExecutable:
 
         return BoundRun(run, inner.fail, (*inner.keep, inner))
 
+    def divided(self) -> tuple[str, ...]:
+        """The names of the kernels that are divided between threads where they have the work."""
+        return self._executable.divided()
+
     def numba_function(self) -> object:
         """Refused: jitted code would run without being looked at."""
         raise ArgumentError(

@@ -19,6 +19,7 @@ from irgrad.backends.numba_cpu.llvm.contraction import (
     contraction_function,
     workspace_bytes,
 )
+from irgrad.backends.numba_cpu.llvm.contraction_plan import make_plans
 from irgrad.backends.numba_cpu.llvm.emit import Group, KernelEmitter, Scope
 from irgrad.backends.numba_cpu.llvm.schedule import choose_lanes
 from irgrad.backends.numba_cpu.llvm.sizes import Sizes, as_value
@@ -51,7 +52,7 @@ from irgrad.kernel.ir import (
 )
 
 Indices = tuple[ContractionIndex, ...]
-ROWS_TOGETHER = 256
+ROWS_TOGETHER = 256  # of a part, for which packing the other operand again costs little
 
 
 def contract_workspace(contract: Contract, vector_bytes: int) -> int:
@@ -61,12 +62,16 @@ def contract_workspace(contract: Contract, vector_bytes: int) -> int:
     return workspace_bytes(_spec(contract), vector_bytes)
 
 
-def rows_together(contract: Contract) -> int | None:
-    """About how many rows a part has at least so that packing again costs little; None for a
-    contraction that cannot be divided."""
+def divided_rows(contract: Contract, vector_bytes: int) -> tuple[Size, int] | None:
+    """(rows, batch elements included; how many of them are enough for a part); None for a
+    contraction that cannot be divided, or of a single tile of rows."""
     if not _is_blocked(contract) or not _has_own_points(contract):
         return None
-    return ROWS_TOGETHER
+    plan = make_plans(_spec(contract), vector_bytes, _plain_store(contract) is None)[0]
+    batch = product(axis.extent for axis in plan.batch)
+    if isinstance(plan.m, int) and plan.m <= plan.rows and batch == 1:
+        return None
+    return plan.m * batch, ROWS_TOGETHER
 
 
 def _has_own_points(contract: Contract) -> bool:

@@ -200,12 +200,12 @@ def _limits(
     """The most parts of a statement, and how many are enough with fewer workers."""
     if isinstance(split.extent, int) and isinstance(split.work, int):
         units, most = -(-split.extent // split.step), split.work // PART_WORK
-        return integer(min(units, most) if split.index else most), integer(units)
+        return integer(min(units, most) if split.indices else most), integer(units)
     work = as_value(emitter.size(split.work))
     most = builder.udiv(work, integer(PART_WORK))
     enough = builder.icmp_signed(">=", work, integer(SPLIT_WORK))
     units = _units(emitter, builder, split)
-    if split.index:
+    if split.indices:
         less = builder.icmp_signed("<", units, most)
         most = builder.select(less, units, most)
     return builder.select(enough, most, integer(0)), units
@@ -241,7 +241,7 @@ def _loop_function(
         for number in (part, builder.add(part, integer(1)))
     )
     stop = builder.select(builder.icmp_signed("<", stop, extent), stop, extent)
-    emitter.part = Part(split.index, start, stop)
+    emitter.part = Part(frozenset(split.indices), start, stop)
     with builder.if_then(builder.icmp_signed("<", start, stop)):
         emitter.emit(scope, (loop,))
     return inner.close()

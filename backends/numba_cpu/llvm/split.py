@@ -13,19 +13,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from irgrad.backends.numba_cpu.llvm.contract import contract_workspace, rows_together
+from irgrad.backends.numba_cpu.llvm.contract import contract_workspace, divided_rows
 from irgrad.backends.numba_cpu.llvm.emit import scalar_dtypes
 from irgrad.backends.numba_cpu.llvm.schedule import let_cost, likely, plan_loop
 from irgrad.backends.numba_cpu.llvm.tiles import block_rows, plan_tiles
 from irgrad.ir.dims import Size, product
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.independent import private_buffers, shared_buffer, touched_outside
-from irgrad.kernel.ir import Contract, For, Kernel, Let, Reduce, Statement, kernel_dims
+from irgrad.kernel.ir import Contract, For, Kernel, Let, Load, Reduce, Statement, kernel_dims
 
 SPLIT_WORK = 1 << 20  # operations, each one lane of an instruction, from which a split pays
 PART_WORK = 1 << 17  # the least of a part
 ENOUGH_UNITS = 64  # of a loop, that none further inside is looked at
 CHUNK = 1024  # iterations of a unit where iterations are lanes
+SMALL_CHUNK = 64  # the same where other loops are around, and parts run all of these
 PRIVATE_BYTES = 1 << 20  # the most that a worker has of private buffers
 ALIGNMENT = 64
 
@@ -34,13 +35,13 @@ ALIGNMENT = 64
 class Split:
     """How one statement is divided.
 
-    index: of the loop whose range is divided, "" for a contraction. extent: of that range, or the
-    rows; step: how much of it is a unit, of which the last may be less. work: of the statement, as
-    `work_of` counts it. private: offsets of private buffers in a worker's scratch, of which
+    indices: of the loops whose range is divided, () for a contraction. extent: of that range, or
+    the rows; step: how much of it is a unit, of which the last may be less. work: of the statement,
+    as `work_of` counts it. private: offsets of private buffers in a worker's scratch, of which
     `scratch` bytes are used.
     """
 
-    index: str
+    indices: tuple[str, ...]
     extent: Size
     step: int
     work: Size
@@ -89,68 +90,86 @@ def _total(body: Iterable[Statement]) -> Size:
 
 
 def _contract_split(contract: Contract, work: Size, vector_bytes: int) -> Split | None:
-    together = rows_together(contract)
-    if together is None:
+    found = divided_rows(contract, vector_bytes)
+    if found is None:
         return None
-    rows = product(index.extent for index in (*contract.batch, *contract.m))
+    rows, together = found
     scratch = contract_workspace(contract, vector_bytes)
-    return Split("", rows, together, work, scratch=scratch)
+    return Split((), rows, together, work, scratch=scratch)
 
 
 # -- loops -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class _Range:
-    """A loop whose range can be divided, into units of `step` iterations."""
+class _Ranges:
+    """Loops of one extent, one of which is around whatever a nest does, that can be divided
+    together, into units of `step` iterations."""
 
-    loop: For
+    loops: tuple[For, ...]
     step: int
+
+    @property
+    def extent(self) -> Size:
+        """Of each loop."""
+        return self.loops[0].extent
 
     @property
     def units(self) -> int:
         """How many units there are, or about how many."""
-        return -(-likely(self.loop.extent) // self.step)
+        return -(-likely(self.extent) // self.step)
 
 
 def _loop_split(kernel: Kernel, loop: For, work: Size, vector_bytes: int) -> Split | None:
-    best: _Range | None = None
-    for one in _ranges(loop, scalar_dtypes(kernel.body), vector_bytes):
+    best: _Ranges | None = None
+    for one in _ranges(loop, scalar_dtypes(kernel.body), vector_bytes, CHUNK):
         if best is None or one.units > best.units:
             best = one
         if best.units >= ENOUGH_UNITS:
             break
     if best is None or best.units <= 1:
         return None
-    inner = best.loop
-    names = frozenset(
-        name
-        for name in private_buffers(inner, kernel.buffers)
-        if not touched_outside(kernel.body, inner, name)
-    )
-    if shared_buffer(loop, inner.index, kernel.buffers, names) is not None:
+    names = frozenset[str]()
+    if len(best.loops) == 1:
+        (inner,) = best.loops
+        names = frozenset(
+            name
+            for name in private_buffers(inner, kernel.buffers)
+            if not touched_outside(kernel.body, inner, name)
+        )
+    indices = tuple(inner.index for inner in best.loops)
+    if shared_buffer(loop, indices, kernel.buffers, names) is not None:
         return None
     placed = _placed(kernel, names)
     if placed is None:
         return None
-    return Split(inner.index, inner.extent, best.step, work, *placed)
+    return Split(indices, best.extent, best.step, work, *placed)
 
 
-def _ranges(loop: For, dtypes: Mapping[str, str], vector_bytes: int) -> Iterator[_Range]:
-    """The parallel loops of the nest that a loop opens which are emitted as loops."""
+def _ranges(
+    loop: For, dtypes: Mapping[str, str], vector_bytes: int, chunk: int
+) -> Iterator[_Ranges]:
+    """The parallel loops of the nest that a loop opens which are emitted as loops, from the outside
+    to the inside."""
     tiles = None if kernel_dims((), (loop,)) else plan_tiles(loop, dtypes, vector_bytes)
     if tiles is not None:
-        yield from (_Range(outer, 1) for outer in tiles.outer)
-        yield _Range(tiles.across, block_rows(tiles))
+        yield from (_Ranges((outer,), 1) for outer in tiles.outer)
+        yield _Ranges((tiles.across,), block_rows(tiles))
         return
-    nest: Statement = loop
-    while isinstance(nest, For):
-        kind = plan_loop(nest, dtypes, vector_bytes).kind
-        if nest.parallel and kind != "unrolled":
-            yield _Range(nest, CHUNK if kind == "vector" else 1)
-        if kind == "vector" or len(nest.body) != 1:
-            return
-        (nest,) = nest.body
+    kind = plan_loop(loop, dtypes, vector_bytes).kind
+    if loop.parallel and kind != "unrolled":
+        yield _Ranges((loop,), chunk if kind == "vector" else 1)
+    inner = [s for s in loop.body if not isinstance(s, Let | Load)]
+    if kind == "vector" or not inner or not all(isinstance(s, For) for s in inner):
+        return
+    first, *others = (
+        list(_ranges(s, dtypes, vector_bytes, SMALL_CHUNK)) for s in inner if isinstance(s, For)
+    )
+    for one in first:
+        like = [[x for x in found if x.extent == one.extent][:1] for found in others]
+        if all(like):
+            loops = one.loops + tuple(inner for (x,) in like for inner in x.loops)
+            yield _Ranges(loops, max(one.step, *(x.step for (x,) in like), 1))
 
 
 def _placed(kernel: Kernel, names: Iterable[str]) -> tuple[dict[str, int], int] | None:

@@ -123,6 +123,16 @@ class Executable:
             code.door,
         )
 
+    def divided(self) -> tuple[str, ...]:
+        """The names of the kernels that are divided between threads where they have the work."""
+        if not self._code.worker_bytes:
+            return ()
+        from ..llvm.cpu import host_cpu
+        from ..llvm.split import plan_splits
+
+        lanes, kernels = host_cpu().vector_bytes, self._program.whole.kernels
+        return tuple(kernel.name for kernel in kernels if plan_splits(kernel, lanes))
+
     def numba_function(self) -> object:
         """The function that jitted code calls."""
         from .numba_door import numba_function
