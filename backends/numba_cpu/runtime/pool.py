@@ -19,11 +19,15 @@ _LIBRARY = ("pthread_create", "pthread_sigmask", "syscall", "getpid")
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What an irg_ctx offers: the addresses of `parallel_for` and of its pool; how many workers."""
+    """What an irg_ctx offers: the addresses of `parallel_for` and of its pool; how many workers.
+
+    helpers: the address of `int64_t (void)`, which counts the threads that the pool has made.
+    """
 
     parallel_for: int
     pool: int
     workers: int
+    helpers: int
 
 
 def shared_services(door: bytes) -> Services | None:
@@ -51,4 +55,6 @@ def make_services(addresses: Mapping[str, int], workers: int) -> Services | None
         return None
     prototype = ctypes.CFUNCTYPE(None, ctypes.c_int64, *(ctypes.c_void_p,) * len(found))
     prototype(addresses["irg_pool_configure"])(workers - 1, *found)
-    return Services(addresses["irg_parallel_for"], 0, workers)
+    return Services(
+        addresses["irg_parallel_for"], 0, workers, addresses["irg_pool_helpers"]
+    )
