@@ -130,6 +130,9 @@ def test_a_call_that_finds_the_pool_busy_goes_on_alone(code: Code) -> None:
     go_on.set()
     owner.join(30)
     assert not owner.is_alive()
+
+
+def test_helpers_help(code: Code) -> None:
     both: set[int] = set()
     barrier = threading.Barrier(2, timeout=30)
 
@@ -137,7 +140,7 @@ def test_a_call_that_finds_the_pool_busy_goes_on_alone(code: Code) -> None:
         barrier.wait()
         both.add(worker)
 
-    pool(meet, 2)
+    Native(code, 2)(meet, 2)
     assert both == {0, 1}
 
 

@@ -200,15 +200,17 @@ def _limits(
     """The most parts of a statement, and how many are enough with fewer workers."""
     if isinstance(split.extent, int) and isinstance(split.work, int):
         units, most = -(-split.extent // split.step), split.work // PART_WORK
-        return integer(min(units, most) if split.indices else most), integer(units)
+        most = min(units, most) if split.indices else most
+        return integer(most), integer(-(-units // split.together))
     work = as_value(emitter.size(split.work))
     most = builder.udiv(work, integer(PART_WORK))
-    enough = builder.icmp_signed(">=", work, integer(SPLIT_WORK))
+    large = builder.icmp_signed(">=", work, integer(SPLIT_WORK))
     units = _units(emitter, builder, split)
     if split.indices:
         less = builder.icmp_signed("<", units, most)
         most = builder.select(less, units, most)
-    return builder.select(enough, most, integer(0)), units
+    enough = builder.udiv(units, integer(split.together))
+    return builder.select(large, most, integer(0)), enough
 
 
 def _units(emitter: KernelEmitter, builder: ir.IRBuilder, split: Split) -> ir.Value:

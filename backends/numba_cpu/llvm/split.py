@@ -27,6 +27,7 @@ PART_WORK = 1 << 17  # the least of a part
 ENOUGH_UNITS = 64  # of a loop, that none further inside is looked at
 CHUNK = 1024  # iterations of a unit where iterations are lanes
 SMALL_CHUNK = 64  # the same where other loops are around, and parts run all of these
+ENOUGH_COLUMNS = 512  # of these, which are read along rows
 PRIVATE_BYTES = 1 << 20  # the most that a worker has of private buffers
 ALIGNMENT = 64
 
@@ -36,15 +37,16 @@ class Split:
     """How one statement is divided.
 
     indices: of the loops whose range is divided, () for a contraction. extent: of that range, or
-    the rows; step: how much of it is a unit, of which the last may be less. work: of the statement,
-    as `work_of` counts it. private: offsets of private buffers in a worker's scratch, of which
-    `scratch` bytes are used.
+    the rows; step: how much of it is a unit, of which the last may be less; together: how many
+    units a part had better have where workers are few. work: of the statement, as `work_of` counts
+    it. private: offsets of private buffers in a worker's scratch, of which `scratch` bytes are used.
     """
 
     indices: tuple[str, ...]
     extent: Size
     step: int
     work: Size
+    together: int = 1
     private: Mapping[str, int] = field(default_factory=dict)
     scratch: int = 0
 
@@ -143,7 +145,8 @@ def _loop_split(kernel: Kernel, loop: For, work: Size, vector_bytes: int) -> Spl
     placed = _placed(kernel, names)
     if placed is None:
         return None
-    return Split(indices, best.extent, best.step, work, *placed)
+    together = ENOUGH_COLUMNS // best.step if best.step == SMALL_CHUNK else 1
+    return Split(indices, best.extent, best.step, work, together, *placed)
 
 
 def _ranges(
