@@ -39,7 +39,7 @@ class Split:
     indices: of the loops whose range is divided, () for a contraction. extent: of that range, or
     the rows; step: how much of it is a unit, of which the last may be less; together: how many
     units a part had better have where workers are few. work: of the statement, as `work_of` counts
-    it. private: offsets of private buffers in a worker's scratch, of which `scratch` bytes are used.
+    it. private: offsets of private buffers in a worker's scratch, which has `scratch` bytes.
     """
 
     indices: tuple[str, ...]
