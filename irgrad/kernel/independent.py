@@ -49,17 +49,13 @@ def accesses(body: Sequence[Statement], extents: Extents) -> Iterator[Access]:
 
 
 def shared_buffer(
-    loop: For,
-    indices: Sequence[str],
-    buffers: Sequence[Buffer],
-    private: frozenset[str] = frozenset(),
+    loop: For, index: str, buffers: Sequence[Buffer], private: frozenset[str] = frozenset()
 ) -> str | None:
-    """A buffer that one value of an index writes and another touches, or may; None: there is none.
+    """A buffer that one value of `index` writes and another touches, or may; None: there is none.
 
-    indices: of the loop or of one inside; or of several inside that are around all accesses and
-    count as one. private: buffers to leave out.
+    index: of the loop or of one inside. private: buffers to leave out.
     """
-    if loop.index in indices and isinstance(loop.extent, int) and loop.extent <= 1:
+    if index == loop.index and isinstance(loop.extent, int) and loop.extent <= 1:
         return None
     found: dict[str, list[Access]] = {}
     for access in accesses((loop,), {}):
@@ -68,19 +64,9 @@ def shared_buffer(
         touched = found.get(buffer.name, [])
         if buffer.name in private or all(isinstance(a.statement, Load) for a in touched):
             continue
-        if not tells_apart([_as_one(access, indices) for access in touched], indices[0]):
+        if not tells_apart([(a.statement.at, a.extents) for a in touched], index):
             return buffer.name
     return None
-
-
-def _as_one(access: Access, indices: Sequence[str]) -> tuple[Affine, Extents]:
-    """The address and the extents of an access with one name for some indices."""
-    def name(index: str) -> str:
-        return indices[0] if index in indices else index
-
-    at, extents = access.statement.at, access.extents
-    terms = tuple((name(index), coefficient) for index, coefficient in at.terms)
-    return Affine(at.constant, terms), {name(index): e for index, e in extents.items()}
 
 
 def private_buffers(loop: For, buffers: Sequence[Buffer]) -> frozenset[str]:

@@ -256,7 +256,7 @@ class _Verifier:
             for name in private_buffers(loop, kernel.buffers)
             if not touched_outside(kernel.body, loop, name)
         )
-        shared = shared_buffer(loop, (loop.index,), kernel.buffers, private)
+        shared = shared_buffer(loop, loop.index, kernel.buffers, private)
         if shared is not None:
             self._fail(loop, "iterations that write what no other touches", shared)
 

@@ -64,13 +64,13 @@ def test_named_sizes(coefficients: dict, extents: dict, index: str, holds: bool)
     assert tells_apart([(affine(0, coefficients), extents)], index) is holds
 
 
-def rows(*body: Statement, parallel: bool = True) -> For:
+def rows(*body: Statement) -> For:
     """A loop over rows of `o`, of 5 elements each."""
-    return For("i", 4, body, parallel)
+    return For("i", 4, body)
 
 
-def columns(*body: Statement, index: str = "j") -> For:
-    return For(index, 5, body)
+def columns(*body: Statement) -> For:
+    return For("j", 5, body)
 
 
 OWN = affine(0, {"i": 5, "j": 1})
@@ -94,19 +94,7 @@ BACK = columns(Load("y", "t", affine(4, {"j": -1}), "f32"), Store("o", OWN, "y")
 )
 def test_buffers_of_iterations(loop: For, private: set[str], shared: str | None) -> None:
     assert private_buffers(loop, BUFFERS) == private
-    assert shared_buffer(loop, ("i",), BUFFERS, frozenset(private)) == shared
-
-
-def test_several_loops_count_as_one() -> None:
-    """Sums of columns: each loop over columns keeps to its own."""
-    first = columns(Store("t", affine(0, {"z": 1}), "x"), index="z")
-    row = rows(columns(Accumulate("sum", "t", J, "x")), parallel=False)
-    nest = For("b", 3, (first, row), False)
-    assert shared_buffer(nest, ("z", "j"), BUFFERS) is None
-    assert shared_buffer(nest, ("j",), BUFFERS) == "t"
-    assert shared_buffer(nest, ("b",), BUFFERS) == "t"
-    crossed = columns(Accumulate("sum", "t", affine(4, {"j": -1}), "x"))
-    assert shared_buffer(For("b", 3, (first, crossed), False), ("z", "j"), BUFFERS) == "t"
+    assert shared_buffer(loop, "i", BUFFERS, frozenset(private)) == shared
 
 
 def test_uses_outside_of_a_loop() -> None:

@@ -24,13 +24,13 @@ from irgrad.passes.lower import lower
 from irgrad.passes.pipeline import pipeline
 from irgrad.testing.programs import join_programs
 
-FAILS_AT = (40_001, 20_003, 59_999)  # flat positions, far apart
+FAILS_AT = (400_001, 200_003, 539_999)  # flat positions, far apart
 
 
 def checked(x: Any) -> Any:
     """A check that fails at several places."""
     ig.check(x > 0, "x must be positive")
-    return inp.tanh(x)
+    return inp.tanh(x[:100])
 
 
 CASES: Mapping[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
@@ -41,7 +41,7 @@ CASES: Mapping[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
     ),
     "layer norm": (nn.layer_norm, ("f32[80,1003]", "f32[1003]", "f32[1003]")),
     "row sums": (lambda x: x.sum(axis=1), ("f32[503,2100]",)),
-    "column sums": (lambda x: x.sum(axis=0), ("f32[253,2100]",)),
+    "few rows": (lambda x: inp.tanh(x * inp.arange(3.0)[:, None]), ("f64[20019]",)),
     "positions": (lambda x: x.argmax(axis=1), ("f32[503,2100]",)),
     "transpose": (lambda x: inp.tanh(x.T), ("f32[203,207]",)),
     "three axes": (lambda x: inp.tanh(inp.transpose(x, (2, 0, 1))), ("f32[7,81,83]",)),
@@ -54,7 +54,7 @@ CASES: Mapping[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
         lambda x, y, b: inp.tanh(x @ y + b), ("f32[101,600]", "f32[600,70]", "f32[70]")
     ),
     "batch": (lambda x, y: x @ y, ("f32[7,20,300]", "f32[7,300,40]")),
-    "check": (checked, ("f32[60000]",)),
+    "check": (checked, ("f32[540000]",)),
 }  # fmt: skip
 
 

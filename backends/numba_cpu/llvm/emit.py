@@ -128,9 +128,9 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of the range of some loop indices: from `start` to below `stop`, which is more."""
+    """A part of the range of loop index `index`: from `start` to below `stop`, which is more."""
 
-    indices: frozenset[str]
+    index: str
     start: ir.Value
     stop: ir.Value
 
@@ -174,7 +174,7 @@ class KernelEmitter:
 
     def part_of(self, loop: For) -> Part | None:
         """The part of a loop that is emitted, None for all of it."""
-        return self.part if self.part is not None and loop.index in self.part.indices else None
+        return self.part if self.part is not None and self.part.index == loop.index else None
 
     def size(self, size: Size) -> ir.Value | int:
         """The value of a size: an int where it is a number."""

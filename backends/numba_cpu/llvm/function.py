@@ -200,17 +200,16 @@ def _limits(
     """The most parts of a statement, and how many are enough with fewer workers."""
     if isinstance(split.extent, int) and isinstance(split.work, int):
         units, most = -(-split.extent // split.step), split.work // PART_WORK
-        most = min(units, most) if split.indices else most
-        return integer(most), integer(-(-units // split.together))
+        most = min(units, most) if split.index else most
+        return integer(most), integer(units)
     work = as_value(emitter.size(split.work))
     most = builder.udiv(work, integer(PART_WORK))
     large = builder.icmp_signed(">=", work, integer(SPLIT_WORK))
     units = _units(emitter, builder, split)
-    if split.indices:
+    if split.index:
         less = builder.icmp_signed("<", units, most)
         most = builder.select(less, units, most)
-    enough = builder.udiv(units, integer(split.together))
-    return builder.select(large, most, integer(0)), enough
+    return builder.select(large, most, integer(0)), units
 
 
 def _units(emitter: KernelEmitter, builder: ir.IRBuilder, split: Split) -> ir.Value:
@@ -243,7 +242,7 @@ def _loop_function(
         for number in (part, builder.add(part, integer(1)))
     )
     stop = builder.select(builder.icmp_signed("<", stop, extent), stop, extent)
-    emitter.part = Part(frozenset(split.indices), start, stop)
+    emitter.part = Part(split.index, start, stop)
     with builder.if_then(builder.icmp_signed("<", start, stop)):
         emitter.emit(scope, (loop,))
     return inner.close()

@@ -27,7 +27,6 @@ PART_WORK = 1 << 17  # the least of a part
 ENOUGH_UNITS = 64  # of a loop, that none further inside is looked at
 CHUNK = 1024  # iterations of a unit where iterations are lanes
 SMALL_CHUNK = 64  # the same where other loops are around, and parts run all of these
-ENOUGH_COLUMNS = 512  # of these, which are read along rows
 PRIVATE_BYTES = 1 << 20  # the most that a worker has of private buffers
 ALIGNMENT = 64
 
@@ -36,17 +35,16 @@ ALIGNMENT = 64
 class Split:
     """How one statement is divided.
 
-    indices: of the loops whose range is divided, () for a contraction. extent: of that range, or
-    the rows; step: how much of it is a unit, of which the last may be less; together: how many
-    units a part had better have where workers are few. work: of the statement, as `work_of` counts
-    it. private: offsets of private buffers in a worker's scratch, which has `scratch` bytes.
+    index: of the loop whose range is divided, "" for a contraction. extent: of that range, or the
+    rows; step: how much of it is a unit, of which the last may be less. work: of the statement, as
+    `work_of` counts it. private: offsets of private buffers in a worker's scratch, which has
+    `scratch` bytes.
     """
 
-    indices: tuple[str, ...]
+    index: str
     extent: Size
     step: int
     work: Size
-    together: int = 1
     private: Mapping[str, int] = field(default_factory=dict)
     scratch: int = 0
 
@@ -97,33 +95,27 @@ def _contract_split(contract: Contract, work: Size, vector_bytes: int) -> Split 
         return None
     rows, together = found
     scratch = contract_workspace(contract, vector_bytes)
-    return Split((), rows, together, work, scratch=scratch)
+    return Split("", rows, together, work, scratch=scratch)
 
 
 # -- loops -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class _Ranges:
-    """Loops of one extent, one of which is around whatever a nest does, that can be divided
-    together, into units of `step` iterations."""
+class _Range:
+    """A loop whose range can be divided, into units of `step` iterations."""
 
-    loops: tuple[For, ...]
+    loop: For
     step: int
-
-    @property
-    def extent(self) -> Size:
-        """Of each loop."""
-        return self.loops[0].extent
 
     @property
     def units(self) -> int:
         """How many units there are, or about how many."""
-        return -(-likely(self.extent) // self.step)
+        return -(-likely(self.loop.extent) // self.step)
 
 
 def _loop_split(kernel: Kernel, loop: For, work: Size, vector_bytes: int) -> Split | None:
-    best: _Ranges | None = None
+    best: _Range | None = None
     for one in _ranges(loop, scalar_dtypes(kernel.body), vector_bytes, CHUNK):
         if best is None or one.units > best.units:
             best = one
@@ -131,48 +123,37 @@ def _loop_split(kernel: Kernel, loop: For, work: Size, vector_bytes: int) -> Spl
             break
     if best is None or best.units <= 1:
         return None
-    names = frozenset[str]()
-    if len(best.loops) == 1:
-        (inner,) = best.loops
-        names = frozenset(
-            name
-            for name in private_buffers(inner, kernel.buffers)
-            if not touched_outside(kernel.body, inner, name)
-        )
-    indices = tuple(inner.index for inner in best.loops)
-    if shared_buffer(loop, indices, kernel.buffers, names) is not None:
+    inner = best.loop
+    names = frozenset(
+        name
+        for name in private_buffers(inner, kernel.buffers)
+        if not touched_outside(kernel.body, inner, name)
+    )
+    if shared_buffer(loop, inner.index, kernel.buffers, names) is not None:
         return None
     placed = _placed(kernel, names)
     if placed is None:
         return None
-    together = ENOUGH_COLUMNS // best.step if best.step == SMALL_CHUNK else 1
-    return Split(indices, best.extent, best.step, work, together, *placed)
+    return Split(inner.index, inner.extent, best.step, work, *placed)
 
 
 def _ranges(
     loop: For, dtypes: Mapping[str, str], vector_bytes: int, chunk: int
-) -> Iterator[_Ranges]:
-    """The parallel loops of the nest that a loop opens which are emitted as loops, from the outside
-    to the inside."""
+) -> Iterator[_Range]:
+    """The loops of a nest of parallel ones that are emitted as loops, outer before inner."""
+    if not loop.parallel:
+        return
     tiles = None if kernel_dims((), (loop,)) else plan_tiles(loop, dtypes, vector_bytes)
     if tiles is not None:
-        yield from (_Ranges((outer,), 1) for outer in tiles.outer)
-        yield _Ranges((tiles.across,), block_rows(tiles))
+        yield from (_Range(outer, 1) for outer in tiles.outer)
+        yield _Range(tiles.across, block_rows(tiles))
         return
     kind = plan_loop(loop, dtypes, vector_bytes).kind
-    if loop.parallel and kind != "unrolled":
-        yield _Ranges((loop,), chunk if kind == "vector" else 1)
+    if kind != "unrolled":
+        yield _Range(loop, chunk if kind == "vector" else 1)
     inner = [s for s in loop.body if not isinstance(s, Let | Load)]
-    if kind == "vector" or not inner or not all(isinstance(s, For) for s in inner):
-        return
-    first, *others = (
-        list(_ranges(s, dtypes, vector_bytes, SMALL_CHUNK)) for s in inner if isinstance(s, For)
-    )
-    for one in first:
-        like = [[x for x in found if x.extent == one.extent][:1] for found in others]
-        if all(like):
-            loops = one.loops + tuple(inner for (x,) in like for inner in x.loops)
-            yield _Ranges(loops, max(one.step, *(x.step for (x,) in like), 1))
+    if kind != "vector" and len(inner) == 1 and isinstance(inner[0], For):
+        yield from _ranges(inner[0], dtypes, vector_bytes, SMALL_CHUNK)
 
 
 def _placed(kernel: Kernel, names: Iterable[str]) -> tuple[dict[str, int], int] | None:
