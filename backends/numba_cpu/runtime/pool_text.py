@@ -10,10 +10,6 @@ of the job before it takes a part belongs to that job: it cannot end while a par
 counts the parts that are not done. The owner takes parts as well and waits for those that others
 took, never for a thread to wake up. Waiting is a few microseconds of looking, then a futex.
 
-Where other programs use the processors, a helper may be held up within a part. A job that took
-longer by a quarter than its owner would have taken alone, as its own parts tell, is followed by
-`@lonely` jobs that run alone: one, and twice as many and one more each time that it happens again.
-
 Helpers compute with the floating-point modes of the thread that they help, and get no signals.
 """
 
@@ -24,7 +20,6 @@ import platform
 FUTEX_CALLS = {"x86_64": 202, "aarch64": 98}
 POOL_FUNCTIONS = ("irg_pool_configure", "irg_pool_helpers", "irg_parallel_for")
 LOOKS = 128  # pauses before a thread sleeps
-MOST_LONELY = 255
 _ALL_SIGNALS = (1 << 64) - 1
 _FAULTS = (4, 5, 7, 8, 11, 31)  # signals of an instruction, which cannot be blocked
 
@@ -36,21 +31,13 @@ def pool_text() -> str:
         return ""
     blocked = _ALL_SIGNALS - sum(1 << (signal - 1) for signal in _FAULTS)
     special = _X86 if machine == "x86_64" else _ARM
-    return special + _TEXT.format(
-        looks=LOOKS, blocked=blocked, futex=FUTEX_CALLS[machine], lonely=MOST_LONELY
-    )
+    return special + _TEXT.format(looks=LOOKS, blocked=blocked, futex=FUTEX_CALLS[machine])
 
 
 _X86 = """
 declare void @llvm.x86.sse.stmxcsr(ptr)
 declare void @llvm.x86.sse.ldmxcsr(ptr)
 declare void @llvm.x86.sse2.pause()
-declare i64 @llvm.readcyclecounter()
-
-define internal i64 @clock() alwaysinline {
-  %now = call i64 @llvm.readcyclecounter()
-  ret i64 %now
-}
 
 define internal i64 @float_modes() {
   %place = alloca i32
@@ -79,13 +66,6 @@ _ARM = """
 declare i64 @llvm.aarch64.get.fpcr()
 declare void @llvm.aarch64.set.fpcr(i64)
 declare void @llvm.aarch64.isb(i32)
-declare i64 @llvm.read_volatile_register.i64(metadata)
-!0 = !{!"CNTVCT_EL0"}
-
-define internal i64 @clock() alwaysinline {
-  %now = call i64 @llvm.read_volatile_register.i64(metadata !0)
-  ret i64 %now
-}
 
 define internal i64 @float_modes() {
   %modes = call i64 @llvm.aarch64.get.fpcr()
@@ -111,8 +91,6 @@ _TEXT = """
 @create_thread = internal global ptr null
 @set_mask = internal global ptr null
 @system_call = internal global ptr null
-@lonely = internal global i64 0
-@penalty = internal global i64 0
 @process_id = internal global ptr null
 
 @job_body = internal global ptr null, align 128
@@ -165,14 +143,12 @@ define internal void @wake(ptr %word, i64 %count) {{
   ret void
 }}
 
-; Take parts and run them until none is left to take; how many that were. The owner is worker 0.
-define internal i64 @take_parts(i64 %worker) {{
+; Take parts and run them until none is left to take. The owner is worker 0.
+define internal void @take_parts(i64 %worker) {{
 entry:
   %helps = icmp ne i64 %worker, 0
   br label %look
 look:
-  %count = phi i64 [ 0, %entry ], [ %count, %read ], [ %more, %run ], [ %more, %ask ],
-                   [ %more, %rouse ]
   %seen = load atomic i64, ptr @ticket acquire, align 8
   %open = and i64 %seen, 4294967295
   %none = icmp eq i64 %open, 0
@@ -194,7 +170,6 @@ adopt:
   br label %run
 run:
   call void %body(ptr %data, i64 %part, i64 %worker)
-  %more = add i64 %count, 1
   %before = atomicrmw sub ptr @left, i32 1 seq_cst
   %last = icmp eq i32 %before, 1
   %tell = and i1 %last, %helps
@@ -207,7 +182,7 @@ rouse:
   call void @wake(ptr @left, i64 1)
   br label %look
 over:
-  ret i64 %count
+  ret void
 }}
 
 ; A helper thread, which runs as long as the process.
@@ -217,7 +192,7 @@ entry:
   br label %turn
 turn:
   %call = load atomic i32, ptr @call acquire, align 4
-  %done = call i64 @take_parts(i64 %worker)
+  call void @take_parts(i64 %worker)
   br label %watch
 watch:
   %look = phi i64 [ 0, %turn ], [ %next, %again ]
@@ -296,21 +271,10 @@ settle:
 renew:
   store i64 %here, ptr @home
   store i64 0, ptr @helpers
-  store i64 0, ptr @lonely
-  store i64 0, ptr @penalty
   store atomic i64 0, ptr @ticket seq_cst, align 8
   store atomic i32 0, ptr @sleepers seq_cst, align 4
   br label %staff
 staff:
-  %lonely = load i64, ptr @lonely
-  %shuns = icmp sgt i64 %lonely, 0
-  br i1 %shuns, label %shun, label %count_helpers
-shun:
-  %lonely_after = sub i64 %lonely, 1
-  store i64 %lonely_after, ptr @lonely
-  store atomic i64 0, ptr @owner release, align 8
-  br label %alone
-count_helpers:
   %helpers = load i64, ptr @helpers
   %wanted = load i64, ptr @wanted
   %short = icmp slt i64 %helpers, %wanted
@@ -342,9 +306,7 @@ rouse:
   call void @wake(ptr @call, i64 %others)
   br label %work
 work:
-  %begun = call i64 @clock()
-  %mine = call i64 @take_parts(i64 0)
-  %idle = call i64 @clock()
+  call void @take_parts(i64 0)
   br label %watch
 watch:
   %look = phi i64 [ 0, %work ], [ %next, %unfinished ]
@@ -365,23 +327,6 @@ doze:
   call void @wait(ptr @left, i32 %still)
   br label %sleep
 done:
-  %ended = call i64 @clock()
-  %worked = sub i64 %idle, %begun
-  %lasted = sub i64 %ended, %begun
-  %spent = mul i64 %lasted, %mine
-  %alone_would = mul i64 %worked, %parts
-  %slack = lshr i64 %alone_would, 2
-  %bound = add i64 %alone_would, %slack
-  %bad = icmp sgt i64 %spent, %bound
-  %penalty = load i64, ptr @penalty
-  %twice = shl i64 %penalty, 1
-  %raised = or i64 %twice, 1
-  %capped = and i64 %raised, {lonely}
-  %lowered = lshr i64 %penalty, 1
-  %penalty_next = select i1 %bad, i64 %capped, i64 %lowered
-  %lonely_next = select i1 %bad, i64 %capped, i64 0
-  store i64 %penalty_next, ptr @penalty
-  store i64 %lonely_next, ptr @lonely
   store atomic i64 0, ptr @owner release, align 8
   ret void
 alone:
