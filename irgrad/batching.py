@@ -188,8 +188,9 @@ def _mapped_graph(
         x = build.wrap(graph.add_input(slot.type))
         moved = x if slot.axis is None else _moved(x, slot.axis, 0)
         operands.append((moved, slot.axis is not None))
-    for type_ in map(leaf_type, traced.closed):
-        operands.append((build.wrap(graph.add_input(type_)), False))
+    for key in traced.graph.inputs[traced.leaves :]:
+        node = traced.graph[key]
+        operands.append((build.wrap(graph.add_input(node.types[0], "", node.locations)), False))
     results = batch_in_place(build, traced.graph, operands, size)
     places = _spread("out_axes", out_axes, unflatten_object(traced.outputs, range(len(results))))
     graph.outputs = [

@@ -231,6 +231,7 @@ def _restore(
             _page,
             frozen,
             hit.note,
+            hit.stored.kernels,
         )
     )
 

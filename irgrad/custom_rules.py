@@ -14,6 +14,8 @@ import optree
 
 from .errors import ArgumentError, DifferentiationError, brief
 from .ir.graph import Graph, Value
+from .ir.location import Location
+from .ir.shown import short
 from .ir.types import TensorType
 from .ops.registry import builder
 from .ops.structured import has_tangent
@@ -78,6 +80,9 @@ class custom_jvp:  # noqa: N801
         """Bind to an instance, as functions do."""
         return self if instance is None else types.MethodType(self, instance)
 
+    def __repr__(self) -> str:
+        return f"custom_jvp({short(_name(self.function))})"
+
     def __copy__(self) -> Self:
         """The function itself, as for any function of Python."""
         return self
@@ -136,6 +141,9 @@ class custom_vjp:  # noqa: N801
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Bind to an instance, as functions do."""
         return self if instance is None else types.MethodType(self, instance)
+
+    def __repr__(self) -> str:
+        return f"custom_vjp({short(_name(self.function))})"
 
     def __copy__(self) -> Self:
         """The function itself, as for any function of Python."""
@@ -234,7 +242,7 @@ def _call_custom_jvp(
         tangent.graph, own + closed.used_by(tangent, inputs[len(leaves) :])
     )
     attrs = {"body": closed.region("body", body), "rule": region}
-    return _emit(trace, "custom_jvp_call", [*leaves, *closed.values], body, attrs)
+    return _emit(trace, "custom_jvp_call", [*leaves, *closed.lifted(trace)], body, attrs)
 
 
 # -- custom_vjp ------------------------------------------------------------------------------------
@@ -267,8 +275,8 @@ def _call_custom_vjp(
         "forward": forward_region,
         "backward": _backward_region(back, len(residuals.types), closed),
     }
-    return _emit(trace, "custom_vjp_call", [*body.arguments[: body.leaves], *closed.values], body,
-                 attrs)
+    operands = [*body.arguments[: body.leaves], *closed.lifted(trace)]
+    return _emit(trace, "custom_vjp_call", operands, body, attrs)
 
 
 class _Residuals:
@@ -364,7 +372,7 @@ def _call_linear(
         own = [*first, *last, *closed.used_by(traced, lifted)]
         region.outputs = region.inline(traced.graph, own)
         attrs[name] = region
-    return _emit(trace, "linear_call", [*kept, *closed.values, *moved], ahead, attrs)
+    return _emit(trace, "linear_call", [*kept, *closed.lifted(trace), *moved], ahead, attrs)
 
 
 def _require_floats(what: str, types: Sequence[TensorType]) -> None:
@@ -382,13 +390,19 @@ def _require_floats(what: str, types: Sequence[TensorType]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Closed:
-    """What several functions use without having it as an argument, each value once."""
+    """What several functions use without having it as an argument, each value once, and the lines
+    of its first use."""
 
     values: tuple[Closed, ...]
+    places: tuple[tuple[Location, ...], ...]
 
     @property
     def types(self) -> list[TensorType]:
         return [leaf_type(x) for x in self.values]
+
+    def lifted(self, trace: Trace) -> list[Tracer]:
+        """The values in a trace."""
+        return [trace.lift_from(x, at) for x, at in zip(self.values, self.places, strict=True)]
 
     def used_by(self, traced: TracedFunction, stand_ins: Sequence[Value]) -> list[Value]:
         """Those of the stand-ins for all values that one function needs, in its order."""
@@ -410,14 +424,17 @@ def _join_closed(name: str | None, *functions: TracedFunction) -> _Closed:
     name: of the function whose rule says nothing of the derivative by such values, so that traced
     floats are refused; None where they may occur.
     """
-    found = {_identity(x): x for traced in functions for x in traced.closed}
-    for x in found.values():
+    found: dict[tuple[Any, ...], tuple[Closed, tuple[Location, ...]]] = {}
+    for traced in functions:
+        for x, key in zip(traced.closed, traced.graph.inputs[traced.leaves :], strict=True):
+            found.setdefault(_identity(x), (x, traced.graph[key].locations))
+    for x, _ in found.values():
         if name is not None and isinstance(x, Tracer) and has_tangent(x.type):
             fail(DifferentiationError(
                 f"{name}: expected every traced float value to be an argument, got a use of a "
                 f"{x.type} of the enclosing function; pass it as an argument"
             ))
-    return _Closed(tuple(found.values()))
+    return _Closed(tuple(x for x, _ in found.values()), tuple(at for _, at in found.values()))
 
 
 def _identity(x: Closed) -> tuple[Any, ...]:
@@ -431,7 +448,7 @@ def _emit(
     trace: Trace, op: str, operands: Sequence[Any], result: TracedFunction, attrs: dict[str, Any]
 ) -> Any:
     """Add the node, at the user's line; its results in the tree of the function's result."""
-    trace.graph.widenings.extend(result.graph.widenings)
+    trace.graph.note_widenings(result.graph.widenings)
     results = at_user_line(trace, lambda t: t.emit(op, operands, **attrs))
     return unflatten_object(result.outputs, results)
 

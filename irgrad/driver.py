@@ -31,6 +31,7 @@ from .self_check import NamedPass, PassChecker, check_code, check_lowering
 
 Trees = tuple[optree.PyTreeSpec, optree.PyTreeSpec]
 Keep = Callable[[Graph, Executable], DiskNote]
+MAX_PLACES = 4  # that the error for widened floats names beside the first
 
 
 def compile_graph(
@@ -90,6 +91,7 @@ def compile_graph(
         Parts(
             graph, lambda: (optimised, program), executable, options, target, trees,
             lambda: stage_graphs(graph, options), clock.seconds, page, frozen, note,
+            len(program.kernels) if program is not None else 0,
         )
     )  # fmt: skip
 
@@ -210,9 +212,13 @@ def _print_line(graph: Graph, target: str, program: Program | None, clock: _Cloc
 
 def _check_strict(graph: Graph, options: Options) -> None:
     if options.strict and graph.widenings:
+        first, *others = graph.widenings
+        places = [str(x.location or "no line") for x in others[:MAX_PLACES]]
+        more = [f"{len(others) - MAX_PLACES} more"] if len(others) > MAX_PLACES else []
+        also = f" (others at {', '.join([*places, *more])})" if others else ""
         raise DTypeError(
             f"{graph.name}: expected no widened float array (strict=True), got "
-            f"{len(graph.widenings)}: {graph.widenings[0]}"
+            f"{len(graph.widenings)}{also}: {first}"
         )
 
 

@@ -128,10 +128,13 @@ def _whole_graph(traced: TracedFunction, layout: Layout) -> Graph:
     derived.outputs = derived.outputs[len(source.outputs) :]
     graph = Graph(source.name)
     build = builder(graph, user_locations())
-    inputs = [(build.wrap(graph.add_input(source.type(Value(k)))), False) for k in source.inputs]
+    inputs = [
+        (build.wrap(graph.add_input(source.type(Value(k)), "", source[k].locations)), False)
+        for k in source.inputs
+    ]
     results = _push_basis(build, derived, inputs, layout.basis, layout.count)
     graph.outputs = [x.value for x in layout.blocks(results, cut_expr)]
-    graph.widenings = list(source.widenings)
+    graph.widenings = list(derived.widenings)
     return graph
 
 

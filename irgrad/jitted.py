@@ -6,8 +6,9 @@ import os
 import threading
 import time
 import types
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from functools import update_wrapper
 from typing import Any
 
@@ -17,6 +18,7 @@ import optree
 from .errors import ArgumentError, IrgradError, LimitError, TraceError, brief
 from .ir.graph import Graph
 from .ir.location import Location
+from .ir.shown import how_many, short, shown_html
 from .runtime.compiled import Compiled
 from .runtime.copies import reduce_to_name
 from .runtime.differences import (
@@ -89,21 +91,30 @@ class Plan:
             donate=self.donate,
         )
 
-    def compile(self, arguments: Arguments, guards: Guards) -> Compiled:
-        """Trace and compile for arguments, or specs, of this kind."""
+    def compile(
+        self,
+        arguments: Arguments,
+        guards: Guards,
+        around: AbstractContextManager[None] | None = None,
+    ) -> Compiled:
+        """Trace and compile for arguments, or specs, of this kind.
+
+        around: a context of what follows the trace.
+        """
         from .cached import compile_cached  # loads the backend, which importing irgrad need not
 
         start = time.perf_counter()
         program = self.trace(arguments)
         seconds = {"trace": time.perf_counter() - start}
-        return compile_cached(
-            program.graph,
-            target=self.target,
-            options=self.options,
-            trees=(program.inputs, program.outputs),
-            seconds=seconds,
-            frozen=tuple(guards.frozen),
-        )
+        with around or nullcontext():
+            return compile_cached(
+                program.graph,
+                target=self.target,
+                options=self.options,
+                trees=(program.inputs, program.outputs),
+                seconds=seconds,
+                frozen=tuple(guards.frozen),
+            )
 
 
 def _definition(f: Function) -> Location | None:
@@ -134,8 +145,8 @@ class JitInfo:
 
     compiles: int
     seconds: float
-    reasons: tuple[str, ...]
-    retraces: tuple[Retrace, ...]
+    reasons: tuple[str, ...] = field(repr=False)
+    retraces: tuple[Retrace, ...] = field(repr=False)
 
 
 class Jitted:
@@ -152,6 +163,7 @@ class Jitted:
         self._entries: dict[Any, list[_Entry]] = {}
         self._last: _Entry | None = None
         self._locks: dict[Any, threading.RLock] = {}
+        self._compiling: set[tuple[int, Any]] = set()
         self.history = History(plan.parameters.function, _definition(plan.f))
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -166,6 +178,14 @@ class Jitted:
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Bind to an instance, as functions do."""
         return self if instance is None else types.MethodType(self, instance)
+
+    def __repr__(self) -> str:
+        compiles = how_many(len(self.history.records), "compile")
+        return f"Jitted({short(self.history.function)}, {compiles})"
+
+    def _repr_html_(self) -> str:
+        """Its compiles and their reasons in a notebook, as `explain_retraces` tells them."""
+        return shown_html(self.history)
 
     def __copy__(self) -> Jitted:
         """The function itself, as for any function of Python."""
@@ -284,12 +304,28 @@ class Jitted:
         self._check_limit(cause)
         start = time.perf_counter()
         traced = replace(arguments, dynamic=spec.unflatten(leaves))
-        compiled = self._plan.compile(traced, guards)
+        compiled = self._plan.compile(traced, guards, self._only_one(key))
         record = self._record(cause, time.perf_counter() - start)
         entry = _Entry(compiled, guards, signature, record.number)
         self._entries[key] = [*known, entry]
         log_compile(record)
         return entry
+
+    @contextmanager
+    def _only_one(self, key: Any) -> Iterator[None]:
+        """Refuses a compile of a signature in a thread that is about it already: the callback for
+        its progress has asked for one, and would do so in that one, too."""
+        own = threading.get_ident(), key
+        if own in self._compiling:
+            raise ArgumentError(
+                f"progress: expected a callback that does not call "
+                f"{self._plan.parameters.function} while it is compiled, got one that does"
+            )
+        self._compiling.add(own)
+        try:
+            yield
+        finally:
+            self._compiling.discard(own)
 
     # -- why a compile is needed -----------------------------------------------------------------
 

@@ -157,6 +157,7 @@ def _push_custom_vjp(context: RuleContext, incoming: tuple[Expr | None, ...]) ->
     values = builder.graph.inline(
         context.attrs["forward"], operands, lambda found: found or node.locations
     )
+    builder.graph.note_widenings(backward.widenings)
     count = len(context.outputs)
     outputs = _distinct(builder, values[:count], context)
     residuals = [builder.wrap(value) for value in values[count:]]

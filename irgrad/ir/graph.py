@@ -11,6 +11,7 @@ import networkx as nx
 from ..errors import ArgumentError, VerifyError, brief
 from .fields import Attributes, Value, as_tuple, graph_problem, is_value, require_node
 from .location import Location
+from .shown import how_many, short, shown_html
 from .signature import Signature, flat_signature
 from .types import TensorType
 
@@ -47,6 +48,10 @@ class Node:
             if key == name:
                 return value
         raise ArgumentError(f"{self.op}: expected the name of an attribute, got {brief(name)}")
+
+    def __repr__(self) -> str:
+        types = ", ".join("?" if type_ is None else str(type_) for type_ in self.types)
+        return f"Node({self.op}: {short(types)})" if types else f"Node({self.op})"
 
     def regions(self) -> Iterator[tuple[str, Graph]]:
         """The graphs that the node holds, by attribute name."""
@@ -274,13 +279,18 @@ class Graph:
         other.widenings = list(self.widenings)
         return other
 
+    def note_widenings(self, found: Iterable[Any]) -> None:
+        """Add to `widenings` what is not in it yet: one entry for each line and pair of dtypes."""
+        self.widenings.extend(x for x in dict.fromkeys(found) if x not in self.widenings)
+
     def inline(
         self,
         body: Graph,
         arguments: Iterable[Value],
         relocate: Callable[[tuple[Location, ...]], tuple[Location, ...]] | None = None,
     ) -> list[Value]:
-        """Add the nodes of `body` with its inputs bound to `arguments`; return its outputs here."""
+        """Add the nodes of `body` with its inputs bound to `arguments`, and its widenings; return
+        its outputs here."""
         values = as_tuple("inline", "arguments", arguments)
         if not isinstance(body, Graph) or len(values) != len(body.inputs):
             count = len(body.inputs) if isinstance(body, Graph) else None
@@ -307,6 +317,7 @@ class Graph:
             if key in body.effects:
                 self.effects.append(new)
             mapping.update((Value(key, r), Value(new, r)) for r in range(len(node.types)))
+        self.note_widenings(body.widenings)
         return [mapping[value] for value in body.outputs]
 
     def _set(self, key: int, node: Node) -> None:
@@ -359,6 +370,13 @@ class Graph:
                 raise VerifyError(f"return: expected values that exist, got {tuple(value)}")
 
     # -- text ------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return f"Graph({short(self.name)}, {how_many(len(self), 'node')})"
+
+    def _repr_html_(self) -> str:
+        """Its text in a notebook, with source lines and a drawing; bounded for large graphs."""
+        return shown_html(self)
 
     def __str__(self) -> str:
         from .printer import print_graph  # the printer needs this module's types

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..errors import ArgumentError, brief
+from .shown import short
 
 _KINDS = ("leaf", "none", "tuple", "list", "dict")
 
@@ -52,6 +53,10 @@ class Tree:
         return "{" + ", ".join(pairs) + "}"
 
 
+    def __repr__(self) -> str:
+        return f"Tree({short(self)})"
+
+
 def _all_of(items: object, kind: type) -> bool:
     return isinstance(items, tuple) and all(isinstance(item, kind) for item in items)
 
@@ -96,6 +101,10 @@ class Signature:
             raise ArgumentError(
                 f"signature: expected donated as positions, got {brief(self.donated)}"
             )
+
+
+    def __repr__(self) -> str:
+        return f"Signature({short(self.inputs)} -> {short(self.outputs)})"
 
 
 def flat_signature(inputs: int, outputs: int) -> Signature:

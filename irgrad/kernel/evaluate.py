@@ -128,18 +128,17 @@ class _Run:
         groups = (contract.batch, contract.m, contract.n)
         for b, m, n in itertools.product(*(_points(group) for group in groups)):
             inner = {**indices, **b, **m, **n}
-            total = panel = zero
+            panels = [zero]
             for step, k in enumerate(_points(contract.k)):
                 if step and step % PANEL_LENGTH == 0:
-                    total, panel = total + panel, zero
+                    panels.append(zero)
                 at = {**inner, **k}
                 left = self.arrays[contract.lhs][_position(contract.lhs_at, at)]
                 right = self.arrays[contract.rhs][_position(contract.rhs_at, at)]
-                panel = _op("fma", (left, right, panel), {}, contract.dtype)
-            many = len(_points(contract.k)) > PANEL_LENGTH
+                panels[-1] = _op("fma", (left, right, panels[-1]), {}, contract.dtype)
             inner[contract.row] = _flat(contract.m, m)
             inner[contract.column] = _flat(contract.n, n)
-            result = total + panel if many else panel
+            result = sum(panels[1:], panels[0])
             self.body(contract.body, {**scalars, contract.result: result}, inner)
 
 

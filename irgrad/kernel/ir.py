@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from ..ir.dims import Dim, Size, names
 from ..ir.floats import exact_text
 from ..ir.location import Location
+from ..ir.shown import how_many, short, shown_html
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +193,8 @@ class Contract:
 
     Each group of indices is row-major. lhs_at uses batch, m and k indices, rhs_at batch, n and k.
     Body statements use `result`, the batch indices, and `row` and `column`: the flattened m and n
-    positions. Sums over k are in order, in panels (see the backend), each step one fused
-    multiply-add for floats.
+    positions. Sums over k are in order, in panels of 256 that each start from 0 and are added up
+    from the first on, each step one fused multiply-add for floats.
     """
 
     result: str
@@ -231,6 +232,18 @@ class Kernel:
     flops: Size = 0
     bytes: Size = 0
     dims: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Kernel({short(self.name)}, {how_many(len(self.buffers), 'buffer')})"
+
+    def __str__(self) -> str:
+        from .text import print_kernel  # the text needs this module's types
+
+        return print_kernel(self)
+
+    def _repr_html_(self) -> str:
+        """Its text in a notebook, with source lines."""
+        return shown_html(self)
 
     def buffer(self, name: str) -> Buffer:
         """The buffer of a name."""

@@ -6,8 +6,9 @@ of the kernel, so that parameters never alias.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import numpy as np
 
@@ -233,7 +234,7 @@ def _place(
     kernels: tuple[Kernel, ...],
     home: Mapping[int, int],
 ) -> Layout:
-    """Arena offsets: largest first, each at the lowest place free during its life; or slots."""
+    """Arena offsets, each the lowest place free during its buffer's life; or slots."""
     spans: dict[object, tuple[int, int, Size]] = {}
     for position, step in enumerate(steps):
         for storage in step.reads + step.writes:
@@ -268,12 +269,51 @@ def _arena(
 
 
 def _first_fit(spans: Mapping[object, tuple[int, int, int]]) -> tuple[dict[object, int], int]:
-    """An offset for each (first step, last step, bytes), and the size of all."""
+    """An offset for each (first step, last step, bytes), and the size of all.
+
+    The best of some orders; the first one is left only where bytes that no step uses at once lie
+    side by side.
+    """
     if sum(size + ALIGNMENT for _, _, size in spans.values()) > MAX_BYTES:
         raise LimitError(
             f"plan: expected intermediate arrays of at most {MAX_BYTES} bytes in all, got more"
         )
-    order = sorted(spans, key=lambda key: (-spans[key][2], spans[key][0], str(key)))
+    least = _most_live(list(spans.values()))
+    best: tuple[dict[object, int], int] | None = None
+    for rank in _ORDERS:
+        found = _fit_in_order(spans, sorted(spans, key=lambda key: (rank(*spans[key]), str(key))))
+        best = found if best is None or found[1] < best[1] else best
+        if best[1] == least:
+            break
+    assert best is not None, "there are orders"
+    return best
+
+
+# The largest first; those in use longest and largest first; the last to be used first.
+_ORDERS: tuple[Callable[[int, int, int], tuple[int, ...]], ...] = (
+    lambda start, end, size: (-size, start),
+    lambda start, end, size: (-size * (end - start + 1),),
+    lambda start, end, size: (-end, -size),
+)
+
+
+def _most_live(spans: Sequence[tuple[int, int, int]]) -> int:
+    """The most bytes in use at one step, which no plan can do without."""
+    changes = dict.fromkeys((step for start, end, _ in spans for step in (start, end + 1)), 0)
+    for start, end, size in spans:
+        changes[start] += _aligned(size)
+        changes[end + 1] -= _aligned(size)
+    return max(accumulate(changes[step] for step in sorted(changes)), default=0)
+
+
+def _aligned(size: int) -> int:
+    return -(-max(size, 1) // ALIGNMENT) * ALIGNMENT
+
+
+def _fit_in_order(
+    spans: Mapping[object, tuple[int, int, int]], order: Sequence[object]
+) -> tuple[dict[object, int], int]:
+    """Each span in turn at the lowest place that is free during its life."""
     start, end, size = np.array([spans[key] for key in order], np.int64).reshape(-1, 3).T
     size = -(-np.maximum(size, 1) // ALIGNMENT) * ALIGNMENT
     low = np.zeros(len(order), np.int64)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from ..ir.shown import how_many, shown_html
 from ..ops.size_guards import SizeGuard
 from .slots import slot_offsets
 
@@ -90,6 +91,20 @@ class Program:
     slots: tuple[tuple[Size, ...], ...] = ()
     size_guards: tuple[SizeGuard, ...] = ()
 
+    def __repr__(self) -> str:
+        from .listing import summary  # the listing needs this module's types
+
+        return f"Program({summary(self)})"
+
+    def __str__(self) -> str:
+        from .listing import print_program
+
+        return print_program(self)
+
+    def _repr_html_(self) -> str:
+        """Its calls, memory and kernels in a notebook."""
+        return shown_html(self)
+
     def workspace_bytes(self, dims: Mapping[str, int]) -> int:
         """The size of the arena under `dims`; DimError for a name without a value."""
         return slot_offsets(self.slots, dims)[1] if self.slots else self.arena_bytes
@@ -131,6 +146,9 @@ class LateProgram:
         self.slots = slots
         self.size_guards = size_guards
         self._lower = lower
+
+    def __repr__(self) -> str:
+        return f"LateProgram({how_many(len(self.results), 'result')})"
 
     @cached_property
     def whole(self) -> Program:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NoReturn
 
 import numpy as np
 import optree
@@ -13,14 +15,13 @@ from ..errors import ArgumentError, LimitError, NonFiniteError
 from ..ir.graph import Graph, Value
 from ..ir.location import Location, describe
 from ..kernel.program import Program, Result
-from ..runtime.backend import BoundRun, Executable, find_backend
+from ..runtime.backend import BoundRun, Executable, Saved, Watched, WatchingExecutable, find_backend
 from ..runtime.options import Options
 from ..tracing.locations import add_location, user_locations
 from .kernels import find_kernel
 from .search import Index, Origin, Reading, find_origin, first_nonfinite
 
 Trees = tuple[optree.PyTreeSpec, optree.PyTreeSpec]
-Saved = list[tuple[int, np.ndarray, np.ndarray]]
 SHOWN = 4  # elements of operands in a message
 ROW = 8192  # elements of which BLAS sums squares without waking threads
 
@@ -40,12 +41,12 @@ class Subject:
 class WatchedExecutable:
     """An executable that raises NonFiniteError for results that are NaN or infinite.
 
-    It runs the same code. Donated arrays are copied before a call and restored before the error.
-    See `irgrad.runtime.backend.Executable` for the methods.
+    It runs the same code, which looks at its results itself where it can. Donated arrays are copied
+    before a call and restored before the error. See `irgrad.runtime.backend.Executable` for the
+    methods.
     """
 
     def __init__(self, executable: Executable, subject: Subject) -> None:
-        graph = subject.graph
         self.workspace = executable.workspace
         self.origin = executable.origin
         self.seconds = executable.seconds
@@ -53,6 +54,29 @@ class WatchedExecutable:
         self.object_file = executable.object_file
         self.source = executable.source
         self._executable = executable
+        self._subject = subject
+        self._watcher = watcher = Watcher(subject)
+        native = executable if isinstance(executable, WatchingExecutable) else None
+        watched = native.watch(watcher.fail) if native is not None else None
+        self.divided: Callable[[], tuple[str, ...]] = tuple  # native watching is on one thread
+        if watched is None:
+            self.divided = executable.divided
+            watched = Watched(partial(watcher.call, executable), partial(watcher.bind, executable))
+        self.call, self.bind = watched.call, watched.bind
+
+    def numba_function(self) -> object:
+        """Refused: jitted code would run without being looked at."""
+        raise ArgumentError(
+            f"{self._subject.graph.name}: expected debug_nan=False for calls from jitted code, got "
+            "True, which looks at the results of calls from Python"
+        )
+
+
+class Watcher:
+    """Looks at results, and finds out what made those that are not finite."""
+
+    def __init__(self, subject: Subject) -> None:
+        graph = subject.graph
         self._subject = subject
         self._count = len(graph.inputs) - len(graph.captures)
         self._donated = sorted(graph.signature.donated)
@@ -62,17 +86,24 @@ class WatchedExecutable:
         others = ("f16", "bf16", "c64", "c128")
         self._slow = [i for i, t in enumerate(types) if t.dtype.name in others]
 
-    def call(self, arguments: tuple[object, ...]) -> Sequence[np.ndarray] | None:
+    def call(
+        self, executable: Executable, arguments: tuple[object, ...]
+    ) -> Sequence[np.ndarray] | None:
         """Run and look at the results."""
         saved = self._save(arguments)
-        found = self._executable.call(arguments)
+        found = executable.call(arguments)
         if found is not None and self._suspicious(found):
             self._require_finite(arguments, found, saved)
         return found
 
-    def bind(self, arguments: tuple[np.ndarray, ...], leaves: Sequence[np.ndarray]) -> BoundRun:
+    def bind(
+        self,
+        executable: Executable,
+        arguments: tuple[np.ndarray, ...],
+        leaves: Sequence[np.ndarray],
+    ) -> BoundRun:
         """Fix the arrays. Each run copies donated ones, so it allocates."""
-        inner = self._executable.bind(arguments, leaves)
+        inner = executable.bind(arguments, leaves)
 
         def run() -> int:
             saved = self._save(arguments)
@@ -83,16 +114,19 @@ class WatchedExecutable:
 
         return BoundRun(run, inner.fail, (*inner.keep, inner))
 
-    def divided(self) -> tuple[str, ...]:
-        """The names of the kernels that are divided between threads where they have the work."""
-        return self._executable.divided()
-
-    def numba_function(self) -> object:
-        """Refused: jitted code would run without being looked at."""
-        raise ArgumentError(
-            f"{self._subject.graph.name}: expected debug_nan=False for calls from jitted code, got "
-            "True, which looks at the results of calls from Python"
-        )
+    def fail(
+        self, arguments: Sequence[object], leaves: Sequence[np.ndarray], saved: Saved
+    ) -> NoReturn:
+        """Raise for the first elements that are not finite, once donated arrays are as before."""
+        bad = self._bad(leaves)
+        given = [array for array in arguments[: self._count] if isinstance(array, np.ndarray)]
+        first = leaves[bad[0][0]][bad[0][1]] if bad else None
+        for i, copy in saved:
+            np.copyto(given[i], copy)
+            given[i] = copy
+        error = self._changed() if first is None else self._explain(given, bad, first)
+        add_location(error, user_locations())
+        raise error
 
     # -- looking ---------------------------------------------------------------------------------
 
@@ -101,7 +135,7 @@ class WatchedExecutable:
         if len(arguments) != self._count:
             return []
         return [
-            (i, array, array.copy())
+            (i, array.copy())
             for i in self._donated
             if isinstance(array := arguments[i], np.ndarray)
         ]
@@ -124,23 +158,17 @@ class WatchedExecutable:
     def _require_finite(
         self, arguments: Sequence[object], leaves: Sequence[np.ndarray], saved: Saved
     ) -> None:
-        """Raise for the first elements that are not finite, once donated arrays are as before."""
-        bad = [
+        """Raise where an element is not finite: sums of squares may overflow."""
+        if self._bad(leaves):
+            self.fail(arguments, leaves, saved)
+
+    def _bad(self, leaves: Sequence[np.ndarray]) -> list[tuple[int, Index]]:
+        """The first element of each result that is not finite."""
+        return [
             (i, at)
             for i in sorted((*self._quick, *self._slow))
             if (at := first_nonfinite(leaves[i])) is not None
         ]
-        if not bad:
-            return
-        leaf, at = bad[0]
-        first = leaves[leaf][at]
-        given = [array for array in arguments if isinstance(array, np.ndarray)]
-        for i, array, copy in saved:
-            np.copyto(array, copy)
-            given[i] = copy
-        error = self._explain(given, bad, first)
-        add_location(error, user_locations())
-        raise error
 
     # -- explaining ------------------------------------------------------------------------------
 
@@ -177,6 +205,13 @@ class WatchedExecutable:
             bad[0][1],
             (),
             node.locations[0] if node.locations else None,
+        )
+
+    def _changed(self) -> NonFiniteError:
+        """The error for results that were finite again before anybody could look for the cause."""
+        return NonFiniteError(
+            f"{self._subject.graph.name}: expected finite results (debug_nan), got an element that "
+            "was not finite and then changed; does another thread write into the same array?"
         )
 
     def _label(self, leaf: int, index: Index) -> str:

@@ -187,6 +187,7 @@ def _linear_transpose(ctx: RuleContext, ct: Parts, linear: tuple[bool, ...]) -> 
     cotangents = [
         _or_zeros(ctx.builder, part, out.type) for part, out in zip(ct, ctx.outputs)
     ]
+    ctx.builder.graph.note_widenings(ctx.attrs["backward"].widenings)
     results = ctx.builder.emit(
         "linear_call",
         (*ctx.inputs[:count], *cotangents),

@@ -13,7 +13,7 @@ from ..ops.build import Expr
 from ..ops.movement import broadcast, reshape, slice_axes
 from ..tracing.context import Trace
 from ..tracing.functions.elementwise import chosen
-from ..tracing.functions.operands import as_axis, as_flag
+from ..tracing.functions.operands import as_axis
 from ..tracing.tracer import Tracer
 from .continuous import standard_gumbel
 from .draws import Key, as_key, as_shape, draw, drawn
@@ -65,9 +65,10 @@ def choice(
     source = as_key(t, "choice", key)
     count = _as_count(t, "choice", n)
     sizes = as_shape(t, "choice", shape)
-    again = as_flag("choice", "replace", replace)
+    if not isinstance(replace, (bool, np.bool_)):
+        raise ArgumentError(f"choice: expected replace to be True or False, got {brief(replace)}")
     if p is not None:
-        if not again:
+        if not replace:
             raise ArgumentError("choice: expected replace=True with p, got False")
         weights = t.lift(p).expr
         if weights.dtype not in (F32, F64):
@@ -75,7 +76,7 @@ def choice(
         if weights.shape != (count,):
             raise ShapeError(f"choice: expected p of shape [{count}], got {weights.type}")
         return t.wrap(_most_likely(t, source, weights.op("stepped_log"), 0, sizes))
-    if again:
+    if replace:
         if isinstance(count, int) and count < 1:
             raise ArgumentError(f"choice: expected n of at least 1, got {brief(n)}")
         return randint(t.lift(key), sizes, 0, n, np.int64)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .stored_code import StoredCode
 
 GROUP = "irgrad.backends"
+Saved = Sequence[tuple[int, np.ndarray]]  # donated arrays as they were, by position
+OnNonFinite = Callable[[Sequence[object], Sequence[np.ndarray], Saved], NoReturn]
 INSTALL = "install irgrad with pip (in a checkout: pip install -e .)"
 
 
@@ -89,6 +91,28 @@ class Executable(Protocol):
         """A function of Numba that jitted code calls with the flat list of array arguments.
 
         Raises ArgumentError where there is no compiled code to call.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Calls that look at their results; call, bind: as those of Executable."""
+
+    call: Callable[[tuple[object, ...]], Sequence[np.ndarray] | None]
+    bind: Callable[[tuple[np.ndarray, ...], Sequence[np.ndarray]], BoundRun]
+
+
+@runtime_checkable
+class WatchingExecutable(Protocol):
+    """An executable that can look at its results itself."""
+
+    def watch(self, found: OnNonFinite) -> Watched | None:
+        """Calls that hand over what they did where a result holds NaN or an infinity.
+
+        found: raises the error; it gets the arguments, behind which there may be more arrays, the
+        results, and copies of the donated arguments, which may be overwritten. None where results
+        have to be looked at by others.
         """
         ...
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import ArgumentError, LimitError
 from ..ir.dims import as_shape
+from ..ir.shown import short
 from ..ir.types import DTYPES, TensorType
 from ..tracing.locations import add_location, user_locations
 from .boundary import describe_value, is_plain
@@ -55,6 +56,9 @@ class Bound:
         finally:
             self._release()
         return self.result
+
+    def __repr__(self) -> str:
+        return f"Bound({short(self.name)})"
 
     def __copy__(self) -> Bound:
         """The call itself: its arrays are fixed."""

@@ -174,5 +174,15 @@ def open_folder(path: str) -> Iterator[Folder]:
         os.close(descriptor)
 
 
+def obstacle(path: str) -> str:
+    """What keeps a folder that does not exist from being made, in words; "" where nothing does."""
+    above = os.path.dirname(os.path.abspath(path))
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    if not os.path.isdir(above):
+        return f"{above} is no folder"
+    return "" if os.access(above, os.W_OK | os.X_OK) else f"{above} may not be written"
+
+
 def _is_private(found: os.stat_result, forbidden: int) -> bool:
     return found.st_uid == os.geteuid() and not found.st_mode & forbidden

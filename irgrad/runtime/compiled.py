@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from ..ir.compare import diff
 from ..ir.dims import Dim, Size
 from ..ir.graph import Graph, Value
 from ..ir.location import Location
+from ..ir.shown import how_many, short, shown_html, shown_text
 from ..ir.signature import Signature
 from ..kernel.slots import Workspace
 from ..ops.size_guards import named_sizes, size_guards
@@ -24,13 +25,17 @@ from .bound import Bound, make_result_arrays
 from .boundary import Boundary, Parameter, describe_value
 from .copies import reduce_to_text
 from .options import Options
-from .report import explain_text, report_text
+from .report import arena_text, explain_text, kernel_text, report_text
 from .results import make_finish, parameter_names
 
 if TYPE_CHECKING:
+    from ..kernel.ir import Kernel
     from ..kernel.program import Program
     from .backend import Executable
     from .profile import Profile
+
+
+Lowered = tuple[Graph, "Program | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,9 @@ class Capture:
     type: str
     location: Location | None
     array: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"Capture({short(self.name)}: {self.type}, {self.location or 'no line'})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,17 @@ class KernelInfo:
     calls: int
     executable: Executable
     origins: tuple[tuple[Location, ...], ...]
+    kernel: Kernel | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        return f"KernelInfo({short(self.name)}, {how_many(self.calls, 'call')})"
+
+    def __str__(self) -> str:
+        return kernel_text(self)
+
+    def _repr_html_(self) -> str:
+        """Its text in a notebook, with source lines."""
+        return shown_html(self)
 
     @ends_at_call
     def source(self, form: str) -> str:
@@ -77,11 +96,23 @@ class KernelInfo:
 class MemoryPlan:
     """The scratch memory of one run, in bytes.
 
-    names: the named sizes that it may depend on. workspace: its slots.
+    names: the named sizes that it may depend on. workspace: its slots. lowered: gives what it was
+    planned for.
     """
 
     names: tuple[str, ...]
     workspace: Workspace
+    lowered: Callable[[], Lowered] | None = field(default=None, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        return f"MemoryPlan({short(arena_text(self.workspace))} bytes)"
+
+    def __str__(self) -> str:
+        return shown_text(self)
+
+    def _repr_html_(self) -> str:
+        """The buffers of a run over its calls in a notebook."""
+        return shown_html(self)
 
     @property
     def peak_bytes(self) -> int:
@@ -138,9 +169,6 @@ class DiskNote:
     bytes: int = 0
 
 
-Lowered = tuple[Graph, "Program | None"]
-
-
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What the driver hands over about one compile.
@@ -149,7 +177,8 @@ class Parts:
     target runs graphs; where the code is from the disk cache they are made at the first call.
     trees: optree structures of arguments and result where they are known. stages: gives the graph
     after each pass, by name. seconds: by phase. page: makes the page of a compiled function.
-    frozen: names of objects that only the trace has read. note: of the disk cache.
+    frozen: names of objects that only the trace has read. note: of the disk cache. kernels: their
+    number, 0 where the target runs graphs.
     """
 
     graph: Graph
@@ -163,6 +192,7 @@ class Parts:
     page: Callable[[Compiled, Parts], str]
     frozen: tuple[str, ...] = ()
     note: DiskNote = DiskNote("off", "not asked for")
+    kernels: int = 0
 
     @property
     def optimised(self) -> Graph:
@@ -204,6 +234,17 @@ class Compiled:
         self._parameters = parameter_names(self.signature)
         self.attempt = self._make_attempt()
         self.finish = make_finish(self.signature.outputs, self._outputs)
+
+    def __repr__(self) -> str:
+        kernels = how_many(self._parts.kernels, "kernel")
+        return f"Compiled({short(self.graph.name)}, {self.target}, {kernels})"
+
+    def __str__(self) -> str:
+        return self.report()
+
+    def _repr_html_(self) -> str:
+        """Its kernels, memory, graph and report in a notebook; bounded for large programs."""
+        return shown_html(self)
 
     def __copy__(self) -> Compiled:
         """The function itself, which never changes."""
@@ -466,6 +507,7 @@ class Compiled:
                 len(lines[i]),
                 self._parts.executable,
                 tuple(lines[i]),
+                kernel,
             )
             for i, kernel in enumerate(program.kernels)
         ]
@@ -473,7 +515,8 @@ class Compiled:
     @property
     def plan(self) -> MemoryPlan:
         """The memory that a run needs beside arguments and results."""
-        return MemoryPlan(named_sizes(self.graph), self._parts.executable.workspace)
+        workspace = self._parts.executable.workspace
+        return MemoryPlan(named_sizes(self.graph), workspace, self._parts.lowered)
 
     @property
     def captured(self) -> list[Capture]:

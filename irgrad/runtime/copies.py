@@ -15,15 +15,19 @@ import optree
 
 from ..errors import ArgumentError
 from ..ir.graph import Graph
+from ..ir.location import Location
 from ..ir.parser import parse
 from ..ir.printer import print_graph
+from ..ir.types import DTYPES
 from ..tracing.locations import add_location, user_locations
+from ..tracing.promotion import Widening
 from .options import Options
 
 if TYPE_CHECKING:
     from .compiled import Compiled
 
 Trees = tuple[optree.PyTreeSpec, optree.PyTreeSpec]
+Widened = tuple[Location | None, str, str]  # a widening, its dtypes by name
 
 
 def reduce_to_name(function: Any) -> str:
@@ -47,11 +51,13 @@ def reduce_to_name(function: Any) -> str:
 def reduce_to_text(
     graph: Graph, target: str, options: Options, trees: Trees | None, frozen: tuple[str, ...]
 ) -> tuple[Any, ...]:
-    """The pickle of a compiled graph: its text with source lines, and its captured arrays."""
+    """The pickle of a compiled graph: its text with source lines, its captured arrays, and what
+    was widened at its trace."""
     text = print_graph(graph, locations=True)
     captures = [np.asarray(graph.captures[key]) for key in graph.inputs if key in graph.captures]
     settings = replace(options, progress=None)
-    return compile_text, (text, captures, target, settings, trees, frozen)
+    widened = [(x.location, x.source.name, x.target.name) for x in graph.widenings]
+    return compile_text, (text, captures, target, settings, trees, frozen, widened)
 
 
 def compile_text(
@@ -61,11 +67,13 @@ def compile_text(
     options: Options,
     trees: Trees | None,
     frozen: tuple[str, ...],
+    widened: Sequence[Widened] = (),
 ) -> Compiled:
     """Compile the text of a graph whose last inputs are captured arrays; what a pickle calls."""
     graph = parse(text)
     count = len(graph.inputs) - len(captures)
     graph.captures = dict(zip(graph.inputs[count:], captures, strict=True))
+    graph.widenings = [Widening(at, DTYPES[a], DTYPES[b]) for at, a, b in widened]
     # By name: the compiler lies above this layer, and only reading a pickle needs it here.
     compile_cached = import_module("irgrad.cached").compile_cached
     found: Compiled = compile_cached(

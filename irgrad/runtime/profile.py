@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import ArgumentError, brief
 from ..ir.location import Location
+from ..ir.shown import how_many, short, shown_html
 from .report import first_line, table_lines
 
 VIEWS = ("kernel", "line")
@@ -117,8 +118,17 @@ class Profile:
         ]
         return tuple(sorted(found, key=lambda x: -(x.alone + x.shared)))
 
+    def __repr__(self) -> str:
+        calls = how_many(len(self.kernels), "kernel call")
+        rounds = how_many(self.rounds, "round")
+        return f"Profile({short(self.name)}, {short(self.target)}, {calls}, {rounds})"
+
     def __str__(self) -> str:
         return self.text()
+
+    def _repr_html_(self) -> str:
+        """Its tables by kernel and by line in a notebook."""
+        return shown_html(self)
 
     def text(self, by: str = "kernel") -> str:
         """A table with a row for each kernel call, or for each source line with by="line".

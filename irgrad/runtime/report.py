@@ -10,11 +10,12 @@ from ..interpret import input_names
 from ..ir.dims import Size, names
 from ..ir.graph import Graph, Value
 from ..ir.location import Location
+from ..ir.shown import how_many, size_text
 from ..kernel.slots import ALIGNMENT, Workspace
 from ..ops.size_guards import named_sizes, size_guards
 
 if TYPE_CHECKING:
-    from .compiled import Compiled, Parts
+    from .compiled import Compiled, KernelInfo, Parts
 
 
 def report_text(compiled: Compiled, parts: Parts, copies: Mapping[str, int]) -> str:
@@ -39,7 +40,7 @@ def report_text(compiled: Compiled, parts: Parts, copies: Mapping[str, int]) -> 
     lines += _section("divided between threads", list(parts.executable.divided()))
     lines += _section("named sizes", list(_named_sizes(compiled.graph)))
     lines += _section("refused sizes", list(_guards(compiled.graph)))
-    lines += _section("memory", [f"arena {_arena(compiled.plan.workspace)} bytes"])
+    lines += _section("memory", [f"arena {arena_text(compiled.plan.workspace)} bytes"])
     lines += _section("donated", list(_donations(compiled, parts)))
     lines += _section("captured", [f"{c.name} {c.type} ({_place(c.location)})" for c in
                                    compiled.captured])
@@ -49,11 +50,6 @@ def report_text(compiled: Compiled, parts: Parts, copies: Mapping[str, int]) -> 
     times = [f"{phase} {seconds * 1e3:.1f} ms" for phase, seconds in parts.seconds.items()]
     lines += _section("compile time", [", ".join(times)])
     return "\n".join(lines) + "\n"
-
-
-def size_text(size: Size) -> str:
-    """A number with commas, or a polynomial of named sizes."""
-    return f"{size:,}" if isinstance(size, int) else str(size)
 
 
 def _named_sizes(graph: Graph) -> Iterator[str]:
@@ -75,7 +71,7 @@ def _guards(graph: Graph) -> Iterator[str]:
             yield f"where {guard.size} < 0: {guard.op} ({_place(guard.location)})"
 
 
-def _arena(workspace: Workspace) -> str:
+def arena_text(workspace: Workspace) -> str:
     """The bytes of a call's scratch memory: a number, or the closed form of its slots."""
     parts = [
         size_text(sizes[0]) if len(sizes) == 1 else f"max({', '.join(map(size_text, sizes))})"
@@ -84,6 +80,14 @@ def _arena(workspace: Workspace) -> str:
     fixed = [f"{workspace.fixed_bytes:,}"] if workspace.fixed_bytes or not parts else []
     rounded = f", each rounded up to {ALIGNMENT}," if parts else ""
     return " + ".join([*parts, *fixed]) + rounded
+
+
+def kernel_text(kernel: KernelInfo) -> str:
+    """The text of a kernel under what it costs and the source lines that it computes."""
+    costs = f"{size_text(kernel.flops)} flops, {size_text(kernel.bytes)} bytes a call"
+    lines = [f"# {kernel.name}: {how_many(kernel.calls, 'call')}, {costs}"]
+    lines += [f"# {x}: {x.source()}".rstrip(": ") for x in kernel.origin]
+    return "\n".join([*lines, kernel.text])
 
 
 def _section(title: str, lines: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from ..ir.location import Location
+from ..ir.shown import how_many, short, shown_html
 from .differences import Change
 
 LOGGER = "irgrad"
@@ -69,6 +70,9 @@ class Retrace:
     location: Location | None
     seconds: float
 
+    def __repr__(self) -> str:
+        return f"Retrace({short(self.function)}, compile {self.number})"
+
     def __str__(self) -> str:
         what = f"retrace {self.number - 1}" if self.number > 1 else "compile"
         where = f" at {self.location}" if self.location else ""
@@ -92,6 +96,13 @@ class History:
     def seconds(self) -> float:
         """What all compiles took."""
         return sum(record.seconds for record in self.records)
+
+    def __repr__(self) -> str:
+        return f"History({short(self.function)}, {how_many(len(self.records), 'compile')})"
+
+    def _repr_html_(self) -> str:
+        """Its compiles and their reasons in a notebook."""
+        return shown_html(self)
 
     def __str__(self) -> str:
         records = list(self.records)

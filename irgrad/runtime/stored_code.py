@@ -6,7 +6,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
@@ -47,9 +47,9 @@ class StoredCode:
     kernels: int
     program: str
     symbol: str
-    text: str
-    data: bytes
-    door: bytes
+    text: str = field(repr=False)
+    data: bytes = field(repr=False)
+    door: bytes = field(repr=False)
 
 
 def pack(key: str, code: StoredCode) -> bytes:

@@ -14,6 +14,7 @@ from ..ir.graph import Graph, Value
 from ..ir.location import Location, describe
 from ..ir.parser import parse
 from ..ir.printer import print_graph
+from ..ir.shown import short
 from ..ir.signature import flat_signature
 from ..jitted import Jitted
 from ..runtime.compiled import Compiled
@@ -82,6 +83,9 @@ class Bisection:
         if self.stage == "plan":
             return "the plan of the calls and their memory"
         return f"{self.stage} of kernel {self.name}: {self.op}"
+
+    def __repr__(self) -> str:
+        return f"Bisection({short(self.blame() if self.found else 'no difference')})"
 
     def __str__(self) -> str:
         """What was found, in a few lines; the small case is in `ir`."""

@@ -14,7 +14,7 @@ from ..cached import byte_limit
 from ..config import Config, read_config
 from ..errors import BackendError, CacheError, IrgradError
 from ..runtime.backend import StoringBackend, find_backend, installed_backends
-from ..runtime.cache_folder import open_folder
+from ..runtime.cache_folder import obstacle, open_folder
 from ..runtime.cache_key import PACKAGE, source_problem
 from ..runtime.options import Options
 from ..runtime.processors import available_threads
@@ -92,6 +92,11 @@ def _cache(config: Config, problems: list[IrgradError]) -> Iterator[str]:
     try:
         limit = byte_limit(config)
         if not os.path.lexists(config.cache):
+            why = obstacle(config.cache)
+            if why:
+                raise CacheError(
+                    f"cache: expected a folder that can be made, got {config.cache}: {why}"
+                )
             yield f"cache: {where}, not made yet"
             return
         with open_folder(config.cache) as folder:

@@ -80,6 +80,15 @@ class Trace:
             f"irgrad.numpy: expected an array, a traced value or a number, got {_describe(x)}"
         )
 
+    def lift_from(self, x: Any, locations: tuple[Location, ...]) -> Tracer:
+        """As `lift`; a new input has the locations where an inner trace met the value first."""
+        builder, before = self.builder, self.builder.locations
+        builder.locations = locations or before
+        try:
+            return self.lift(x)
+        finally:
+            builder.locations = before
+
     def _capture(self, array: np.ndarray) -> Tracer:
         key = ("array", id(array))
         found = self._inputs_of_closed.get(key)
@@ -139,7 +148,8 @@ class Trace:
             return expr
         if not x.weak and source.is_float and dtype.is_float and dtype.itemsize > source.itemsize:
             where = self.builder.locations
-            self.graph.widenings.append(Widening(where[0] if where else None, source, dtype))
+            widening = Widening(where[0] if where else None, source, dtype)
+            self.graph.note_widenings((widening,))
         return expr.op("cast", dtype=dtype)
 
     def size(self, value: Any, function: str) -> Size:

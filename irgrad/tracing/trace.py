@@ -123,14 +123,16 @@ def inline_graph(trace: Trace, graph: Graph, operands: Sequence[Any]) -> list[Tr
         raise ArgumentError(
             f"{graph.name}: expected {len(graph.inputs)} operands, got {len(operands)}"
         )
-    tracers = [trace.lift(operand) for operand in operands]
+    tracers = [
+        trace.lift_from(operand, graph[key].locations)
+        for operand, key in zip(operands, graph.inputs)
+    ]
     for i, (tracer, key) in enumerate(zip(tracers, graph.inputs)):
         if tracer.type != graph[key].types[0]:
             raise ShapeError(
                 f"{graph.name}: expected {graph[key].types[0]} as operand {i}, got {tracer.type}"
             )
     values = trace.graph.inline(graph, [tracer.value for tracer in tracers])
-    trace.graph.widenings.extend(graph.widenings)
     return trace.values(values)
 
 

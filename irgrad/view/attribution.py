@@ -51,7 +51,8 @@ def ir_lines(kernel: Kernel, region: Graph | None) -> list[tuple[str, Origins]]:
     def of(statement: Statement) -> Origins:
         match statement:
             case Let():
-                return whole.get(statement.origin, ()) if statement.origin else ()
+                own = statement.origin
+                return whole.get(own, (own,) if region is None else ()) if own else ()
             case Load():
                 names = users.get(statement.name, ())
                 return merge(*(of(defined[name]) for name in names))

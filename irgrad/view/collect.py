@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..interpret import input_names
+from ..ir.dims import Size
 from ..ir.graph import Graph
+from ..ir.shown import size_text
 from ..kernel.program import Program
 from ..passes.lower import lower_steps
 from ..runtime.compiled import Compiled, KernelInfo, Parts
+from ..runtime.report import arena_text
 from .attribution import ir_lines, listed_lines, numba_lines
 from .data import CodeLine, Drawing, Listing, Stage, View, ViewKernel
 from .graphs import drawing, stages_shown
-from .memory import timeline
+from .memory import plan_memory
 from .sources import Sources
 
 _UNSTEADY = ("compile time:", "copied at the boundary:")  # what differs from run to run
@@ -33,7 +35,7 @@ def collect(compiled: Compiled, parts: Parts) -> View:
         sources.files_shown(_links(stages, kernels)),
         stages,
         kernels,
-        timeline(parts.program, input_names(parts.optimised), compiled.plan.peak_bytes),
+        plan_memory(compiled.plan),
         _steady(compiled.report()),
     )
 
@@ -131,16 +133,18 @@ def _kernel_lines(kernel: ViewKernel) -> Iterator[tuple[str, str]]:
 
 def _facts(compiled: Compiled, kernels: Sequence[ViewKernel]) -> tuple[tuple[str, str], ...]:
     """The numbers at the top of the page."""
-    flops = sum(kernel.calls * kernel.flops for kernel in kernels)
-    moved = sum(kernel.calls * kernel.bytes for kernel in kernels)
+    flops: Size = 0
+    moved: Size = 0
+    for kernel in kernels:
+        flops, moved = flops + kernel.flops * kernel.calls, moved + kernel.bytes * kernel.calls
     return (
         ("target", compiled.target),
         ("nodes traced", f"{len(compiled.graph):,}"),
         ("kernels", f"{len(kernels):,}"),
         ("calls", f"{sum(kernel.calls for kernel in kernels):,}"),
-        ("flops", f"{flops:,}"),
-        ("bytes moved", f"{moved:,}"),
-        ("bytes of scratch memory", f"{compiled.plan.peak_bytes:,}"),
+        ("flops", size_text(flops)),
+        ("bytes moved", size_text(moved)),
+        ("bytes of scratch memory", arena_text(compiled.plan.workspace)),
     )
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..ir.dims import Size
+
 
 @dataclass(frozen=True, slots=True)
 class SourceLine:
@@ -84,8 +86,8 @@ class ViewKernel:
     ident: str
     name: str
     calls: int
-    flops: int
-    bytes: int
+    flops: Size
+    bytes: Size
     places: tuple[str, ...]
     lines: tuple[str, ...]
     graph: Drawing
@@ -96,14 +98,15 @@ class ViewKernel:
 class Span:
     """Arena memory in use from step `first` to step `last`.
 
-    label: the kernel and buffer that write it first. updates: steps that change it in place.
+    label: the kernel and buffer that write it first. offset: in bytes, in a program with named
+    sizes the number of its slot. updates: steps that change it in place.
     """
 
     label: str
     kernel: int
     kind: str
     offset: int
-    bytes: int
+    bytes: Size
     first: int
     last: int
     updates: tuple[int, ...]
@@ -115,15 +118,19 @@ class Outside:
 
     label: str
     kind: str
-    bytes: int
+    bytes: Size
     reads: tuple[int, ...]
     writes: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The memory of a run. steps: the kernel of each call. live: arena bytes in use at each.
-    workspace: bytes beside the arena that contractions pack their operands into."""
+    """The memory of a run, or of a part of it from step `start` on.
+
+    steps: the kernel of each call. live: arena bytes in use at each, none in a program with named
+    sizes. workspace: bytes beside the arena that contractions pack their operands into. slots: of a
+    program with named sizes, what each is as large as.
+    """
 
     steps: tuple[int, ...]
     spans: tuple[Span, ...]
@@ -131,6 +138,8 @@ class Memory:
     live: tuple[int, ...]
     arena_bytes: int
     workspace: int
+    slots: tuple[str, ...] = ()
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)

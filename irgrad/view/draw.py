@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..ir.shown import size_text
 from .data import Drawing, Memory, Outside, Span, ViewNode
 from .layout import Layout, Point, arrange, count_bends
 from .markup import colour, count, escape
@@ -119,8 +120,11 @@ def _list_link(node: ViewNode) -> str:
 # -- memory ----------------------------------------------------------------------------------------
 
 
-def memory_html(memory: Memory) -> str:
-    """The arena over the steps of a run, how much of it is live, and the caller's memory."""
+def memory_html(memory: Memory, links: bool = True) -> str:
+    """The arena over the steps of a run, how much of it is live, and the caller's memory.
+
+    links: whether steps lead to their kernels.
+    """
     if not memory.steps:
         return '<p class="none">No kernel is called, so no memory is planned.</p>'
     beside = (
@@ -131,12 +135,12 @@ def memory_html(memory: Memory) -> str:
     )
     top = 26
     live_top = top + ARENA_HEIGHT + 34
-    outside_top = live_top + LIVE_HEIGHT + 30
+    outside_top = live_top + (LIVE_HEIGHT + 30 if memory.live else 0)
     width = LEFT + STEP_WIDTH * len(memory.steps) + MARGIN
     height = outside_top + ROW_HEIGHT * len(memory.outside) + MARGIN
-    parts = [_grid(memory, top, height), _axis(memory, top)]
+    parts = [_grid(memory, top, height, links), _axis(memory, top)]
     parts += [_span(memory, span, top) for span in memory.spans]
-    parts += [_live(memory, live_top)]
+    parts += [_live(memory, live_top)] if memory.live else []
     parts += [
         _outside(memory, row, outside_top + ROW_HEIGHT * i) for i, row in enumerate(memory.outside)
     ]
@@ -153,34 +157,46 @@ def _x(step: int) -> int:
     return LEFT + STEP_WIDTH * step
 
 
-def _grid(memory: Memory, top: int, height: int) -> str:
+def _grid(memory: Memory, top: int, height: int, links: bool) -> str:
     """A column for each step, with a link to its kernel."""
-    return "".join(
-        f'<line class="grid" x1="{_x(i)}" y1="{top}" x2="{_x(i)}" y2="{height}"/>'
-        f'<a href="#k{kernel}"><text class="step" x="{_x(i) + STEP_WIDTH / 2:.0f}" y="16">'
-        f"{i}: k{kernel}</text></a>"
-        for i, kernel in enumerate(memory.steps)
-    )
+    parts = []
+    for i, kernel in enumerate(memory.steps):
+        text = (
+            f'<text class="step" x="{_x(i) + STEP_WIDTH / 2:.0f}" y="16">'
+            f"{memory.start + i}: k{kernel}</text>"
+        )
+        parts.append(f'<line class="grid" x1="{_x(i)}" y1="{top}" x2="{_x(i)}" y2="{height}"/>')
+        parts.append(f'<a href="#k{kernel}">{text}</a>' if links else text)
+    return "".join(parts)
 
 
 def _axis(memory: Memory, top: int) -> str:
-    """The ends of the arena's addresses."""
+    """The ends of the arena's addresses; of a program with named sizes its slots."""
     bottom = top + ARENA_HEIGHT
-    return (
-        f'<text class="label" x="{LEFT - 8}" y="{top + 10}">arena offset 0</text>'
-        f'<text class="label" x="{LEFT - 8}" y="{bottom}">{memory.arena_bytes:,} bytes</text>'
+    labels = [(top + 10, "arena offset 0"), (bottom, f"{memory.arena_bytes:,} bytes")]
+    if memory.slots:
+        height = ARENA_HEIGHT / len(memory.slots)
+        labels = [
+            (round(top + height * (i + 0.5)), _clipped(f"slot {i}: {text} B"))
+            for i, text in enumerate(memory.slots[:ARENA_HEIGHT // 12])
+        ]
+    return "".join(
+        f'<text class="label" x="{LEFT - 8}" y="{y}">{escape(text)}</text>' for y, text in labels
+    ) + (
         f'<line class="axis" x1="{LEFT}" y1="{bottom}" x2="{_x(len(memory.steps))}" y2="{bottom}"/>'
     )
 
 
 def _span(memory: Memory, span: Span, top: int) -> str:
-    scale = ARENA_HEIGHT / max(memory.arena_bytes, 1)
+    scale = ARENA_HEIGHT / (len(memory.slots) or max(memory.arena_bytes, 1))
     x, y = _x(span.first) + 1, top + span.offset * scale
     width = STEP_WIDTH * (span.last - span.first + 1) - 2
-    height = max(span.bytes * scale - 1, LEAST_BAR)
-    words = [span.label, count(span.bytes, "byte"), f"steps {span.first} to {span.last}"]
+    size = span.bytes if isinstance(span.bytes, int) and not memory.slots else 1
+    height = max(size * scale - 1, LEAST_BAR)
+    first, last = memory.start + span.first, memory.start + span.last
+    words = [span.label, count(span.bytes, "byte"), f"steps {first} to {last}"]
     words += ["scratch of one kernel"] if span.kind == "scratch" else []
-    words += [f"changed in place at step {step}" for step in span.updates]
+    words += [f"changed in place at step {memory.start + step}" for step in span.updates]
     marks = "".join(
         f'<circle class="inplace" cx="{_x(step) + STEP_WIDTH / 2:.0f}" '
         f'cy="{y + height / 2:.1f}" r="4"/>'
@@ -189,8 +205,9 @@ def _span(memory: Memory, span: Span, top: int) -> str:
     label = ""
     if height >= 14:
         fits = width // 6
-        text = f"{span.bytes:,} B"
-        label = f'<text x="{x + 6}" y="{y + 12:.1f}">{text if len(text) <= fits else ""}</text>'
+        text = f"{size_text(span.bytes)} B"
+        shown = escape(text) if len(text) <= fits else ""
+        label = f'<text x="{x + 6}" y="{y + 12:.1f}">{shown}</text>'
     return (
         f'<g class="span {span.kind}{colour(span.kernel)}" data-k="k{span.kernel}">'
         f'<title>{escape(chr(10).join(words))}</title><rect x="{x}" y="{y:.1f}" width="{width}" '
@@ -208,10 +225,10 @@ def _live(memory: Memory, top: int) -> str:
         bars.append(
             f'<rect class="live{" peak" if live == peak and peak else ""}" x="{_x(step) + 1}" '
             f'y="{bottom - height:.1f}" width="{STEP_WIDTH - 2}" height="{height:.1f}">'
-            f"<title>step {step}: {count(live, 'byte')} in use</title></rect>"
+            f"<title>step {memory.start + step}: {count(live, 'byte')} in use</title></rect>"
         )
     first = memory.live.index(peak)
-    note = f"peak {count(peak, 'byte')} at step {first}"
+    note = f"peak {count(peak, 'byte')} at step {memory.start + first}"
     return (
         f'<text class="label" x="{LEFT - 8}" y="{top + 12}">arena in use</text>'
         f'<text class="label" x="{LEFT - 8}" y="{top + 28}">{note}</text>{"".join(bars)}'
@@ -236,7 +253,10 @@ def _outside(memory: Memory, row: Outside, y: int) -> str:
 
 def _clip(row: Outside) -> str:
     mark = "donated " if row.kind == "donated" else ""
-    text = f"{mark}{row.label}"
+    return _clipped(f"{mark}{row.label}")
+
+
+def _clipped(text: str) -> str:
     return text if len(text) <= 38 else f"{text[:35]}..."
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
+from ..ir.dims import Size
+from ..ir.shown import how_many, size_text
 from .data import CodeLine, Listing, SourceFile, SourceLine, ViewKernel
 
 COLOURS = 12
@@ -21,9 +23,9 @@ def colour(kernel: int | None) -> str:
     return "" if kernel is None else f" c{kernel % COLOURS}"
 
 
-def count(number: int, what: str) -> str:
-    """A number of things, as "1 node" or "2,000 nodes"."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def count(number: Size, what: str) -> str:
+    """A number of things, as "1 node", "2,000 nodes" or "4*n nodes"."""
+    return how_many(number, what) if isinstance(number, int) else f"{number} {what}s"
 
 
 # -- the user's source -----------------------------------------------------------------------------
@@ -66,7 +68,10 @@ def _link_colour(text: str) -> str:
 
 def kernel_table(kernels: Sequence[ViewKernel]) -> str:
     """The kernels, one a row."""
-    total = sum(k.calls * k.flops for k in kernels) or 1
+    flops: Size = 0
+    for kernel in kernels:
+        flops = flops + kernel.flops * kernel.calls
+    total = max(flops, 1) if isinstance(flops, int) else None
     rows = "\n".join(_kernel_row(kernel, i, total) for i, kernel in enumerate(kernels))
     head = "".join(
         f"<th{kind}>{name}</th>"
@@ -79,17 +84,16 @@ def kernel_table(kernels: Sequence[ViewKernel]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table>"
 
 
-def _kernel_row(kernel: ViewKernel, number: int, total: int) -> str:
-    share = 100 * kernel.calls * kernel.flops / total
-    bar = (
-        f'<svg class="bar" width="100" height="10" role="img" aria-label="{share:.1f} %">'
-        f'<rect class="c{number % COLOURS}" width="{share:.1f}" height="10"/>'
-        f"<title>{share:.1f} %</title></svg>"
-    )
-    numbers = (f"{kernel.calls:,}", f"{kernel.flops:,}", bar, f"{kernel.bytes:,}",
-               f"{kernel.flops / kernel.bytes:.2f}" if kernel.bytes else "-")  # fmt: skip
+def _kernel_row(kernel: ViewKernel, number: int, total: int | None) -> str:
+    bar = ratio = ""
+    if total is not None and isinstance(kernel.flops, int):
+        bar = bar_html(kernel.calls * kernel.flops / total, number)
+    if isinstance(kernel.flops, int) and isinstance(kernel.bytes, int):
+        ratio = f"{kernel.flops / kernel.bytes:.2f}" if kernel.bytes else "-"
+    numbers = (f"{kernel.calls:,}", size_text(kernel.flops), bar, size_text(kernel.bytes), ratio)
     cells = "".join(
-        f"<td>{text}</td>" if text is bar else f'<td class="num">{text}</td>' for text in numbers
+        f"<td>{text}</td>" if text is bar else f'<td class="num">{escape(text)}</td>'
+        for text in numbers
     )
     places = " ".join(
         f'<a href="#{ident}">{escape(place)}</a>'
@@ -99,6 +103,16 @@ def _kernel_row(kernel: ViewKernel, number: int, total: int) -> str:
         f'<tr class="k" data-k="{kernel.ident}" data-l="{" ".join(kernel.lines)}" tabindex="0">'
         f'<td><a class="to{colour(number)}" href="#{kernel.ident}">{kernel.ident}</a> '
         f"{escape(kernel.name)}</td>{cells}<td>{places}</td></tr>"
+    )
+
+
+def bar_html(share: float, number: int) -> str:
+    """A part of a whole as a bar in the colour of a kernel."""
+    percent = f"{100 * share:.1f}"
+    return (
+        f'<svg class="bar" width="100" height="10" role="img" aria-label="{percent} %">'
+        f'<rect class="c{number % COLOURS}" width="{percent}" height="10"/>'
+        f"<title>{percent} %</title></svg>"
     )
 
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
-from ..ir.dims import as_number
+from ..interpret import input_names
+from ..ir.dims import Size
+from ..ir.shown import how_many, size_text
 from ..ir.types import DTYPES
 from ..kernel.ir import Accumulate, Contract, Kernel, Load, Store, walk
+from ..kernel.listing import slot_text
 from ..kernel.program import Program
+from ..runtime.compiled import MemoryPlan
+from ..runtime.report import arena_text, table_lines
 from .data import Memory, Outside, Span
 
 _NOTHING = Memory((), (), (), (), 0, 0)
@@ -22,16 +28,33 @@ class _Use:
     kernel: int
     kind: str
     offset: int
-    bytes: int
+    bytes: Size
     first: int
     last: int
     updates: list[int] = field(default_factory=list)
 
 
+def plan_text(plan: MemoryPlan) -> str:
+    """The text of a memory plan: each buffer with its place and the calls that it is in use at."""
+    found = plan_memory(plan)
+    head = f"memory of a run: {arena_text(plan.workspace)} bytes, " + how_many(
+        len(found.steps), "kernel call"
+    )
+    return "\n".join([head, *_lines(found)]) + "\n"
+
+
+def plan_memory(plan: MemoryPlan) -> Memory:
+    """The memory of the program that a plan is for; nothing where there is none."""
+    if plan.lowered is None:
+        return _NOTHING
+    graph, program = plan.lowered()
+    return timeline(program, input_names(graph), plan.workspace.fixed_bytes)
+
+
 def timeline(program: Program | None, input_names: Sequence[str], scratch: int) -> Memory:
     """The memory of a run of a program; nothing where the target runs graphs.
 
-    scratch: all the bytes that a run needs beside arguments and results.
+    scratch: the bytes that a run needs beside arguments, results and slots.
     """
     if program is None:
         return _NOTHING
@@ -40,9 +63,9 @@ def timeline(program: Program | None, input_names: Sequence[str], scratch: int) 
     for step, call in enumerate(program.calls):
         kernel = program.kernels[call.kernel]
         for slot, buffer in zip(call.slots, kernel.buffers, strict=True):
-            if slot.kind != "arena":
+            if slot.kind not in ("arena", "slot"):
                 continue
-            size = as_number(buffer.size) * DTYPES[buffer.dtype].itemsize
+            size = buffer.size * DTYPES[buffer.dtype].itemsize
             known = newest.get(slot.number)
             if known is None or known.bytes != size or _starts(kernel, buffer.name):
                 kind = "scratch" if buffer.access == "local" else "value"
@@ -60,14 +83,61 @@ def timeline(program: Program | None, input_names: Sequence[str], scratch: int) 
         Span(u.label, u.kernel, u.kind, u.offset, u.bytes, u.first, u.last, tuple(u.updates))
         for u in spans
     )
-    live = tuple(
-        sum(s.bytes for s in found if s.first <= step <= s.last)
-        for step in range(len(program.calls))
-    )
     steps = tuple(call.kernel for call in program.calls)
     outside = _outside(program, input_names)
+    slots = tuple(map(slot_text, program.slots))
+    live = () if slots else _live(found, len(steps))
     arena = program.arena_bytes
-    return Memory(steps, found, outside, live, arena, max(scratch - arena, 0))
+    return Memory(steps, found, outside, live, arena, max(scratch - arena, 0), slots)
+
+
+def _live(spans: Sequence[Span], steps: int) -> tuple[int, ...]:
+    """The bytes in use at each step: what spans add at their first and take off behind their last.
+    """
+    change = [0] * (steps + 1)
+    for span in spans:
+        assert isinstance(span.bytes, int), "named sizes have slots"
+        change[span.first] += span.bytes
+        change[span.last + 1] -= span.bytes
+    return tuple(accumulate(change[:-1]))
+
+
+def cut(memory: Memory, steps: int, spans: int) -> Memory:
+    """The memory of at most so many steps, around the peak, and of their largest spans."""
+    count = len(memory.steps)
+    peak = memory.live.index(max(memory.live)) if memory.live else 0
+    start = max(0, min(peak - steps // 2, count - steps))
+    end = min(count, start + steps)
+
+    def inside(found: Sequence[int]) -> tuple[int, ...]:
+        return tuple(step - start for step in found if start <= step < end)
+
+    kept = [
+        replace(span, first=max(span.first - start, 0), last=min(span.last, end - 1) - start,
+                updates=inside(span.updates))
+        for span in memory.spans
+        if span.first < end and span.last >= start
+    ]  # fmt: skip
+    kept.sort(key=lambda span: -span.bytes if isinstance(span.bytes, int) else 0)
+    rows = [replace(row, reads=inside(row.reads), writes=inside(row.writes))
+            for row in memory.outside]  # fmt: skip
+    return replace(
+        memory, steps=memory.steps[start:end], spans=tuple(kept[:spans]),
+        outside=tuple(rows[:spans]), live=memory.live[start:end], start=start,
+    )  # fmt: skip
+
+
+def _lines(memory: Memory) -> list[str]:
+    """The buffers of a run as text, in order of their first use."""
+    where = "slot" if memory.slots else "offset"
+    rows = [
+        (x.label, size_text(x.bytes), f"{x.offset:,}", f"steps {x.first} to {x.last}")
+        for x in memory.spans
+    ]
+    lines = [f"slot {number}: {text} bytes" for number, text in enumerate(memory.slots)]
+    if memory.workspace:
+        lines.append(f"{how_many(memory.workspace, 'byte')} of them are workspace of contractions")
+    return [*lines, *table_lines(("buffer", "bytes", where, "in use"), rows)]
 
 
 def _starts(kernel: Kernel, buffer: str) -> bool:
@@ -97,15 +167,13 @@ def _outside(program: Program, input_names: Sequence[str]) -> tuple[Outside, ...
     for number in sorted(program.written):
         dtype, size = program.inputs[number]
         key = ("input", number)
-        name, count = f"{input_names[number]}", as_number(size)
-        found.append(_row(name, "donated", dtype, count, key, reads, writes))
+        found.append(_row(input_names[number], "donated", dtype, size, key, reads, writes))
     for number, (dtype, size) in enumerate(program.outputs):
         leaf = next(
             i for i, r in enumerate(program.results) if (r.kind, r.number) == ("output", number)
         )
         key = ("output", number)
-        count = as_number(size)
-        found.append(_row(f"result {leaf}", "result", dtype, count, key, reads, writes))
+        found.append(_row(f"result {leaf}", "result", dtype, size, key, reads, writes))
     return tuple(found)
 
 
@@ -113,7 +181,7 @@ def _row(
     label: str,
     kind: str,
     dtype: str,
-    size: int,
+    size: Size,
     key: tuple[str, int],
     reads: dict[tuple[str, int], list[int]],
     writes: dict[tuple[str, int], list[int]],

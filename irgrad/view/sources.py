@@ -14,18 +14,25 @@ AROUND = 2  # lines beside a marked one, outside of functions and in long ones
 
 
 class Sources:
-    """Gives each source line its ident, in order of first appearance of its file."""
+    """Gives each source line its ident, in order of first appearance of its file.
 
-    def __init__(self) -> None:
+    prefix: of all idents.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix
         self.files: dict[str, int] = {}
         self.marked: dict[str, Location] = {}
 
     def ident(self, location: Location) -> str:
         """The ident of a location's line."""
         number = self.files.setdefault(location.file, len(self.files))
-        ident = f"s{number}-{location.line}"
+        ident = self._name(number, location.line)
         self.marked.setdefault(ident, location)
         return ident
+
+    def _name(self, file: int, line: int) -> str:
+        return f"{self.prefix}s{file}-{line}"
 
     def idents(self, locations: Iterable[Location]) -> tuple[str, ...]:
         """The idents of some locations, each once."""
@@ -42,8 +49,8 @@ class Sources:
             blocks = [
                 tuple(
                     SourceLine(
-                        f"s{number}-{line}", line, texts.get(line, ""),
-                        tuple(links.get(f"s{number}-{line}", ())),
+                        self._name(number, line), line, texts.get(line, ""),
+                        tuple(links.get(self._name(number, line), ())),
                     )
                     for line in block
                 )

@@ -259,6 +259,21 @@ def test_norm_and_corners_at_zero() -> None:
     close(grad(lambda x: np.sum(np.maximum(x, 0.0)))(zero), numpy.full(3, 0.5))
 
 
+def test_a_root_of_squares_is_no_norm_at_zero() -> None:
+    """The root's slope there is infinite, and times the cotangent 1 it stays that; the product of
+    it and x = 0 is NaN, as in JAX and PyTorch. `norm` is the op that has derivative 0 at 0. Forward
+    the tangent is 0 before it meets the root."""
+    zero = numpy.zeros(3)
+
+    def root(x: Any) -> Any:
+        return np.sqrt(np.sum(x * x))
+
+    assert numpy.isnan(grad(root)(zero)).all()
+    assert jvp(root, (zero,), (X,)) == (0, 0)
+    close(grad(lambda x: np.sum(np.where(x > 0, np.sqrt(x * x), 0.0)))(zero), zero)
+    close(grad(np.linalg.norm)(zero), zero)
+
+
 def test_stop_gradient() -> None:
     close(grad(lambda x: np.sum(stop_gradient(x) * x))(X), X)
     close(grad(lambda p: np.sum(stop_gradient(p)["w"] * p["w"]))({"w": X})["w"], X)

@@ -23,7 +23,8 @@ from irgrad.backends.numba_cpu.llvm.cpu import host_cpu, named_cpu, vector_bytes
 from irgrad.backends.numba_cpu.llvm.entry import arena_bytes, program_module
 from irgrad.backends.numba_cpu.llvm.scalars import emit_primitive
 from irgrad.errors import BackendError, InternalError, LoweringError
-from irgrad.kernel.ir import Check, For, Kernel
+from irgrad.ir.dims import Size, symbol
+from irgrad.kernel.ir import Buffer, Check, For, Kernel, Load, Store
 from irgrad.kernel.program import Call, Program, Slot
 
 
@@ -133,6 +134,22 @@ def test_broken_modules_do_not_end_the_process() -> None:
     builder.ret(ir.Constant(ir.IntType(32), 1))
     with pytest.raises(InternalError, match="expected valid LLVM IR"):
         compile_module(module)
+
+
+def test_kernels_that_depend_on_other_names_are_functions_of_their_own() -> None:
+    body = (Load("v", "a", at(), "f32"), Store("r", at(), "v"))
+    sizes: tuple[tuple[Size, tuple[str, ...]], ...] = ((4, ()), (symbol("n") + 1, ("n",)))
+    kernels = tuple(
+        Kernel(f"k{i}", (Buffer("a", "f32", size, "read"), Buffer("r", "f32", 1, "write")), body,
+               dims=dims)
+        for i, (size, dims) in enumerate(sizes)
+    )  # fmt: skip
+    calls = tuple(Call(i, (Slot("input", i), Slot("output", i))) for i in range(2))
+    inputs = tuple(("f32", size) for size, _ in sizes)
+    program = Program(kernels, calls, inputs, (("f32", 1),) * 2, (), 0, dims=("n",))
+    text = str(program_module(program, "named", 32))
+    heads = re.findall(r'define .* @"kernel_._k."\((.*)\)', text)
+    assert [head.count("ptr") for head in heads] == [2, 3]
 
 
 def test_primitives_of_other_dtypes_are_refused() -> None:

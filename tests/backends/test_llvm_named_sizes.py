@@ -80,6 +80,28 @@ def centred(x, y):  # noqa: ANN001, ANN201
     return inp.sum(z, axis=0), inp.sum(z), inp.argmax(z, axis=1), z @ y
 
 
+def layer(x, w, b, g, t):  # noqa: ANN001, ANN201
+    """A layer, what its gradients need, and products with a pattern of their own."""
+    import irgrad.numpy as inp
+
+    hidden = inp.maximum(inp.matmul(x, w) + b, 0)
+    into, weights = inp.matmul(g, w.T), inp.matmul(x.T, g)
+    blocks = inp.einsum("nhd,nke->hdke", inp.reshape(x, (-1, 3, 7)), inp.reshape(x, (-1, 7, 3)))
+    counts = inp.astype(inp.floor(x * 4), "int32")
+    column = inp.matmul(x, w[:, 0])
+    return hidden, into, w - 0.1 * weights, column, blocks, counts.T @ counts, t.T @ t
+
+
+def attention(q, k, v):  # noqa: ANN001, ANN201
+    """Heads of queries and keys in two named numbers."""
+    import irgrad.numpy as inp
+
+    scores = inp.einsum("nhd,mhd->hnm", q, k) * 0.25
+    weights = inp.exp(scores - inp.max(scores, axis=2, keepdims=True))
+    mixed = inp.einsum("hnm,mhd->nhd", weights, v)
+    return mixed / inp.sum(weights, axis=2).T[:, :, None], inp.matmul(scores, scores.swapaxes(1, 2))
+
+
 def program_of(graph: Graph) -> Program:
     work = graph.copy()
     for step in pipeline():
@@ -111,6 +133,18 @@ def test_a_training_step_of_every_batch_size_is_one_compile():
 def test_reductions_and_products_over_two_named_axes():
     graph = trace(centred, parse_type("f64[n,m]"), parse_type("f64[m,n]"))
     pairs = ((0, 3), (1, 1), (2, 31), (5, 33), (3, 64), (2, 300), (65, 7))
+    check(graph, [{"n": n, "m": m} for n, m in pairs])
+
+
+def test_the_products_of_a_layer_and_of_integers():
+    types = ("f32[n,21]", "f32[21,70]", "f32[70]", "f32[n,70]", "i64[n,5]")
+    graph = trace(layer, *map(parse_type, types))
+    check(graph, [{"n": n} for n in (0, 1, 2, 3, 7, 31, 64, 257, 600)])
+
+
+def test_attention_over_two_named_numbers():
+    graph = trace(attention, *map(parse_type, ("f64[n,2,20]", "f64[m,2,20]", "f64[m,2,20]")))
+    pairs = ((0, 3), (1, 1), (2, 1), (1, 40), (3, 2), (16, 16), (31, 64), (65, 9), (20, 260))
     check(graph, [{"n": n, "m": m} for n, m in pairs])
 
 

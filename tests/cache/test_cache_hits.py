@@ -30,6 +30,7 @@ from cache_programs import (
 
 import irgrad as ig
 from irgrad import cached
+from irgrad.backends.numba_cpu.runtime.watch import load_watch
 from irgrad.runtime.stored_code import pack, unpack
 
 SCRIPT = """
@@ -210,6 +211,7 @@ def test_gradients_of_arrays_use_it(empty: Path) -> None:
 
 
 def test_watched_code_is_the_same_code(warm: Path) -> None:
+    load_watch()  # one module for all programs of a process
     with no_compiles():
         compiled = ig.compile(model, *SPECS, debug_nan=True)
     assert compiled.cache_info().disk == "hit"

@@ -35,8 +35,8 @@ MEDIUM = pairs((31, 7), (5, 33), (65, 1))
 LARGE = pairs((31, 7), (64, 3), (3, 64), (257, 2), (2, 257), (600, 1))  # too many for 3 axes
 
 
-def named_case(name: str, graph: Graph, seed: int = 0) -> NamedCase:
-    """The case of a graph that has not been optimised."""
+def named_case(name: str, graph: Graph, seed: int = 0, tiny: bool = False) -> NamedCase:
+    """The case of a graph that has not been optimised; tiny: some products underflow to zero."""
     work = graph.copy()
     for step in pipeline():
         step.apply(work)
@@ -44,7 +44,10 @@ def named_case(name: str, graph: Graph, seed: int = 0) -> NamedCase:
 
     def arguments(dims: Dims) -> list[np.ndarray]:
         rng = np.random.default_rng(seed)
-        return [_drawn(rng, t.dtype, [evaluate(x, dims) for x in t.shape]) for t in types]
+        drawn = [_drawn(rng, t.dtype, [evaluate(x, dims) for x in t.shape]) for t in types]
+        for array in drawn if tiny else ():
+            array[..., :1] *= np.finfo(array.dtype).tiny
+        return drawn
 
     return NamedCase(name, lower(work), arguments)
 
@@ -120,6 +123,28 @@ def other_types() -> list[NamedCase]:
         named_case("centred f64", _traced(centred, "f64[n,m]", "f64[m,n]")),
         named_case("integers", _traced(lambda x, y: (x @ y, x.sum(0)), "i32[n,m]", "i32[m,4]")),
     ]
+
+
+PRODUCTS = ("ik,kj->ij", "ki,kj->ij", "ik,jk->ij", "ki,jk->ij", "bik,bkj->bij", "ikl,lkj->ij")
+NAMES = ("i=n j=m", "i=n k=m", "j=n k=m", "i=n j=n k=m", "b=n k=m", "k=n l=m")
+
+
+def products(dtypes: Sequence[str] = ("f32", "f64")) -> list[NamedCase]:
+    """Products of matrices laid out in every way, with each axis named and not."""
+    cases: list[NamedCase] = []
+    for pattern in PRODUCTS:
+        for names in NAMES:
+            sizes = {"b": "2", "i": "7", "j": "5", "k": "3", "l": "2"}
+            sizes |= dict(part.split("=") for part in names.split())
+            axes = pattern.partition("->")[0].split(",")
+            if not {part[0] for part in names.split()} <= set("".join(axes)):
+                continue
+            for dtype in dtypes:
+                specs = [f"{dtype}[{','.join(sizes[x] for x in part)}]" for part in axes]
+                # Every name is that of an axis of an argument.
+                graph = _traced(lambda x, y, z, p=pattern: inp.einsum(p, x, y), *specs, "f32[n,m]")
+                cases.append(named_case(f"{pattern} {names} {dtype}", graph, len(cases), tiny=True))
+    return cases
 
 
 def random_cases(seeds: Iterable[int], sizes: Sequence[Dims]) -> list[NamedCase]:

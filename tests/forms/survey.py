@@ -5,7 +5,7 @@
 
 Random graphs of seeds 0, 1, ..., and all samples of all ops with their backward graphs, each in
 LLVM, jitted source and plain Python: equal bits, and equal dtypes of all locals in the latter two.
-Random graphs with named sizes are compiled once for all sizes.
+Random graphs with named sizes, and products of matrices, are compiled once for all sizes.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
-from both_forms import Case, NamedCase, differences, named_differences
-from named_cases import MEDIUM, SMALL, random_cases
+from both_forms import Case, Dims, NamedCase, differences, named_differences
+from named_cases import LARGE, MEDIUM, SMALL, products, random_cases
 from op_cases import gradient_cases, op_cases, op_names
 
 from irgrad.ir.graph import Graph
@@ -41,7 +41,7 @@ def seed_case(seed: int) -> Case:
 
 
 def chunks(seeds: int, ops: bool) -> Iterator[tuple[str, list[Case]]]:
-    """Everything to compare, with a label for each part."""
+    """What to compare of programs without names, with a label for each part."""
     for first in range(0, seeds, CHUNK):
         last = min(first + CHUNK, seeds)
         yield f"seeds {first}..{last - 1}", [seed_case(seed) for seed in range(first, last)]
@@ -52,20 +52,26 @@ def chunks(seeds: int, ops: bool) -> Iterator[tuple[str, list[Case]]]:
         yield f"gradients of {some[0]}..{some[-1]}", gradient_cases(some, every=True)
 
 
-def named_chunks(seeds: int) -> Iterator[tuple[str, list[NamedCase]]]:
-    """The same of random graphs with named sizes."""
+def named_chunks(seeds: int) -> Iterator[tuple[str, list[NamedCase], list[Dims]]]:
+    """The same of programs with named sizes, and sizes at which they run as compiled alone."""
     for first in range(0, seeds, CHUNK):
         last = min(first + CHUNK, seeds)
-        yield f"symbolic seeds {first}..{last - 1}", random_cases(range(first, last), SMALL)
+        cases = random_cases(range(first, last), SMALL)
+        yield f"symbolic seeds {first}..{last - 1}", cases, MEDIUM
+    for first in range(0, len(products()) if seeds else 0, CHUNK):
+        yield f"products {first}..", products()[first : first + CHUNK], LARGE
 
 
-def compare(cases: Sequence[Case] | Sequence[NamedCase]) -> list[str]:
-    """What differs between the forms."""
-    named = [one for one in cases if isinstance(one, NamedCase)]
-    if named:
-        return named_differences(named, [*SMALL, *MEDIUM], SMALL)
-    plain = [one for one in cases if isinstance(one, Case)]
-    return differences(plain) if plain else []
+def parts(options: argparse.Namespace) -> Iterator[tuple[str, int, Callable[[], list[str]]]]:
+    """Each part's label, its number of kernels, and what gives its differences."""
+    for label, cases in chunks(options.seeds, options.ops):
+        yield label, _kernels(cases), partial(differences, cases) if cases else list
+    for label, named, large in named_chunks(options.symbolic):
+        yield label, _kernels(named), partial(named_differences, named, [*SMALL, *large], SMALL)
+
+
+def _kernels(cases: Sequence[Case] | Sequence[NamedCase]) -> int:
+    return sum(len(one.program.kernels) for one in cases)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,14 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--symbolic", type=int, default=0, metavar="SEEDS")
     options = parser.parse_args(arguments)
     total = 0
-    parts: Iterator[tuple[str, Sequence[Case] | Sequence[NamedCase]]] = chain(
-        chunks(options.seeds, options.ops), named_chunks(options.symbolic)
-    )
-    for label, cases in parts:
+    for label, kernels, compare in parts(options):
         begun = time.perf_counter()
-        wrong = compare(cases)
+        wrong = compare()
         total += len(wrong)
-        kernels = sum(len(one.program.kernels) for one in cases)
         seconds = time.perf_counter() - begun
         print(f"{label}: {kernels} kernels, {len(wrong)} differences, {seconds:.1f} s", flush=True)
         for line in wrong:

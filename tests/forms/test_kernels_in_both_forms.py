@@ -133,7 +133,12 @@ def contraction_cases() -> list[Case]:
     kernels += [contraction("f32", (1, 4, 600)), contraction("f32", (3, 2, 0))]
     kernels += [contraction("f32", (0, 2, 3)), contraction("f64", (4, 3, 520), split=True)]
     kernels += [contraction("i32", (3, 4, 300)), contraction("u8", (2, 6, 4), split=True)]
-    return [kernel_case(kernel, i) for i, kernel in enumerate(kernels)]
+    cases = [kernel_case(kernel, i) for i, kernel in enumerate(kernels)]
+    deep = kernel_case(contraction("f32", (2, 3, 300)), 20)
+    x, y, bias = deep.arguments[:3]
+    x[:300], bias[:] = -np.abs(x[:300]) * np.float32(1e-38), -0.0
+    y[:] = np.abs(y) * np.float32(1e-38)  # so that the panels of the first row are -0.0
+    return [*cases, deep]
 
 
 def accumulation(dtype: str, kind: str) -> Kernel:

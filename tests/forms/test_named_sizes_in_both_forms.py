@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 from both_forms import load_source, named_differences, same_bits
-from named_cases import LARGE, SMALL, few_kernels, named_case, other_types, random_cases
+from named_cases import (
+    LARGE,
+    SMALL,
+    few_kernels,
+    named_case,
+    other_types,
+    products,
+    random_cases,
+)
 
 import irgrad.numpy as inp
 from irgrad.backends.numba_cpu.source import printer
@@ -31,10 +39,11 @@ def test_programs_at_every_size_from_one_compile() -> None:
     assert named_differences(few_kernels(), [*SMALL, *LARGE], SMALL) == []
 
 
-def test_random_graphs_as_plain_python() -> None:
+def test_random_graphs_and_products_as_plain_python() -> None:
     cases = random_cases(range(30), SMALL)
     assert len(cases) > 20
-    assert named_differences([*cases, *other_types()], SMALL, SMALL, jitted=False) == []
+    cases += [*products(), *other_types()]
+    assert named_differences(cases, SMALL, SMALL, jitted=False) == []
 
 
 # -- planted faults --------------------------------------------------------------------------------

@@ -32,9 +32,7 @@ def mixed(x: Any, y: Any, z: Any, scale: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def forms() -> dict[str, ig.Compiled]:
-    return {
-        emit: ig.compile(mixed, *SPECS, donate=(2,), emit=emit) for emit in ("llvm", "numba")
-    }
+    return {emit: ig.compile(mixed, *SPECS, donate=(2,), emit=emit) for emit in ("llvm", "numba")}
 
 
 @pytest.fixture(scope="module")

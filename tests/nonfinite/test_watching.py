@@ -227,7 +227,7 @@ def test_an_argument_that_changes_meanwhile() -> None:
     found = executable._executable.call((x,))
     x[1] = 1.0
     with pytest.raises(NonFiniteError, match="which is finite when it is computed again; did an"):
-        executable._require_finite((x,), found, [])
+        executable._watcher._require_finite((x,), found, [])
 
 
 def test_threads() -> None:

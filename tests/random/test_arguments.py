@@ -63,6 +63,8 @@ BAD: list[tuple[Callable[[Any], Any], type[IrgradError], str]] = [
     (lambda k: random.categorical(k, np.zeros((2, 0))), ShapeError, "argmax"),
     (lambda k: random.choice(k, 0, 2), ArgumentError, "at least 1"),
     (lambda k: random.choice(k, 3, 4, replace=False), ShapeError, "at most n = 3"),
+    (lambda k: random.choice(k, 3, 4, replace=-1), ArgumentError, "True or False, got -1"),
+    (lambda k: random.choice(k, 3, 4, replace=None), ArgumentError, "True or False, got None"),
     (lambda k: random.choice(k, 3, 4, p=np.ones(4)), ShapeError, "of shape"),
     (lambda k: random.choice(k, 3, 4, p=np.arange(3)), DTypeError, "f32 or f64"),
     (lambda k: random.choice(k, 3, 2, replace=False, p=np.ones(3)), ArgumentError, "replace"),

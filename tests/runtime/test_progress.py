@@ -55,6 +55,29 @@ def test_the_callback_hears_of_each_step() -> None:
     assert not steps, "a call that compiles nothing"
 
 
+def test_a_callback_that_calls_the_function() -> None:
+    x, other = np.ones((2, 2)), np.ones((3, 3))
+    given = [x]
+
+    def call(phase: str, done: int, total: int) -> None:
+        if given:
+            f(given[0], given[0])
+
+    f = ig.jit(model, progress=call, target="reference")
+    message = "progress: expected a callback that does not call model while it is compiled"
+    for _ in range(2):
+        with pytest.raises(ArgumentError, match=message):
+            f(x, x)
+    given[0] = other
+    with pytest.raises(ArgumentError, match=message):
+        f(x, x)
+    given.clear()
+    f(other, other)
+    given.append(other)
+    f(x, x)  # calls what is compiled already
+    assert f.cache_info().compiles == 2
+
+
 def test_what_the_callback_raises_ends_the_compile() -> None:
     stops: list[Step] = [("passes", 4, 11), ("kernels", 1, 2), ("optimise", 0, 1)]
 

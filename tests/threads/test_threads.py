@@ -91,6 +91,23 @@ def test_many_threads_call_one_function_bit_equal(step: ig.Compiled, eager_switc
     assert jitted.cache_info().compiles == 1
 
 
+def test_threads_call_one_function_with_sizes_of_their_own(eager_switches: None) -> None:
+    """A function with a named size, called for several numbers at once, mixes nothing up."""
+    call = ig.compile(model, "f64[24,20]", "f64[n,24]")
+    inputs = [np.random.default_rng(n).normal(size=(n, 24)) for n in (0, 1, 7, 12, 33, 64)]
+    expected = [digest(call(W, x)) for x in inputs]
+    wrong: list[int] = []
+
+    def body(number: int) -> None:
+        for i in range(CALLS // 4):
+            which = (number + i * (number % 3)) % len(inputs)
+            if digest(call(W, inputs[which])) != expected[which]:
+                wrong.append(which)
+
+    together(THREADS, body)
+    assert not wrong
+
+
 def test_threads_compile_one_function_once_and_several_at_once(eager_switches: None) -> None:
     one = ig.jit(model)
     several = ig.jit(model, target="reference")

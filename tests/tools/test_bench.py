@@ -20,6 +20,7 @@ from irgrad.tools.bench import (
     calls,
     command,
     matmul,
+    nan,
     peer_irgrad,
     peers,
     process,
@@ -244,6 +245,7 @@ def test_bench_peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (["peers", "--work", "nosuch"], "--work: expected one of gelu, softmax, layernorm"),
         (["peers", "--peer", "nosuch"], "--peer: expected one of jax, torch, torch.compile"),
+        (["nan", "--work", "nosuch"], "--work: expected one of product, cached, tanh, softmax"),
         (["matmul", "--dtype", "f16"], "--dtype: expected one of f32, f64, got 'f16'"),
     ],
 )
@@ -252,7 +254,7 @@ def test_unknown_names(options: list[str], message: str) -> None:
 
 
 def test_a_report_that_cannot_be_written_stops_at_once(tmp_path: Path) -> None:
-    for name in ("peers", "matmul", "calls", "start"):
+    for name in ("peers", "matmul", "calls", "nan", "start"):
         line = error_of("bench", name, "--json", str(tmp_path / "no" / "out.json"))
         assert "expected its folder to exist" in line
 
@@ -291,6 +293,30 @@ def test_bench_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     costs = json.loads(path.read_text())["calls"]
     assert [cost["name"] for cost in costs] == ["jit: two arrays in, one out", "bind", "bind"]
     assert all(len(cost["call"]) == len(cost["of_unit"]) == 2 for cost in costs)
+
+
+def test_bench_nan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(nan.all_nan_works()) == list(nan.WHAT)
+
+    def sums(a: Any, b: Any) -> Any:
+        return a + b, b * 2
+
+    given = np.ones(3, np.float32), np.ones(3, np.float32)
+    monkeypatch.setattr(
+        nan, "all_nan_works", lambda: {"small": nan.NanWork(sums, lambda: given, 3, (0,))}
+    )
+    path = tmp_path / "out.json"
+    text = run_well("bench", "nan", "--work", "small", "--rounds", "2", "--json", str(path))
+    assert "small: sum of two arrays of 3 f32\n2 rounds, wall time" in text
+    costs = json.loads(path.read_text())["costs"]
+    assert [(cost["work"], cost["call"]) for cost in costs] == [("small", "jit"), ("small", "bind")]
+    assert all(len(cost["with"]) == len(cost["without"]) == 2 for cost in costs)
+    assert (given[0] == 1).all()
+
+
+def test_costs_of_nan() -> None:
+    cost = nan.NanCost("tanh", "jit", [3e-6, 6e-6, 4e-6], [2e-6, 4e-6, 4e-6])
+    assert nan.nan_rows([cost]) == [("tanh", "jit", "4.00", "4.00", "1.50", "1.50")]
 
 
 def test_clocks() -> None:

@@ -29,7 +29,7 @@ def test_alone_shows_help() -> None:
 
 
 @pytest.mark.parametrize("command", ["ir", "run", "compile", "bench peers", "bench matmul",
-                                     "bench calls", "bench start"])
+                                     "bench calls", "bench nan", "bench start"])
 def test_help_has_an_example(command: str) -> None:
     text = run_well(*command.split(), "--help")
     assert f"irgrad {command}" in text.split("Example", 1)[1]
@@ -197,6 +197,13 @@ def test_compile_writes_a_folder(folder: Path) -> None:
     assert (folder / "out" / "f.o").read_bytes()[:4] == b"\x7fELF"
     assert "2 kernels" in (folder / "out" / "report.txt").read_text()
     assert "edits" in (folder / "out" / "rewrites.txt").read_text()
+
+
+def test_compile_for_named_sizes(folder: Path) -> None:
+    run_well("compile", "f.irg", "out")
+    report = (folder / "out" / "report.txt").read_text()
+    assert "n: axis 0 of x f32[n,4]" in report
+    assert "dims (n)" in next((folder / "out" / "kernels").glob("*.txt")).read_text()
 
 
 def test_compile_for_the_interpreter(folder: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from cli_runs import run, run_well
 
 import irgrad as ig
+from irgrad.runtime import cache_folder
 from irgrad.runtime.cache_folder import open_folder
 
 
@@ -31,6 +32,25 @@ def test_the_machine_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_looking_makes_no_folder(cache: Path) -> None:
     assert f"cache: {cache}, not made yet\n" in run_well("doctor")
+    assert not cache.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_a_fault(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cache.parent / "file").write_text("in the way")
+    (cache.parent / "link").symlink_to(cache.parent / "nowhere")
+    for name, why in (("file/a/b", "file is no folder"), ("link/a", "link is no folder")):
+        monkeypatch.setenv("IRGRAD_CACHE", str(cache.parent / name))
+        result = run("doctor")
+        assert result.exit_code == 1
+        text = f"expected a folder that can be made, got {cache.parent / name}: {cache.parent}/"
+        assert result.stderr == f"irgrad: error: cache: {text}{why}\n"
+        assert "not made yet" not in result.stdout
+        assert f"cache: not used: cache: {text}" in result.stdout
+    monkeypatch.setenv("IRGRAD_CACHE", str(cache / "below"))
+    monkeypatch.setattr(cache_folder.os, "access", lambda *_: False)  # as for another user
+    assert f"{cache.parent} may not be written" in run("doctor").stderr
     assert not cache.exists()
 
 

@@ -52,13 +52,17 @@ def target_machine(cpu: Cpu) -> llvm.TargetMachine:
 def _optimised(
     module: ir.Module, cpu: Cpu
 ) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
-    import llvmlite.binding as llvm
-
     machine = target_machine(cpu)
     module.triple = machine.triple
     module.data_layout = str(machine.target_data)
+    return _parse_and_run_passes(str(module), machine), machine
+
+
+def _parse_and_run_passes(text: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:
+    import llvmlite.binding as llvm
+
     try:
-        parsed = llvm.parse_assembly(str(module))
+        parsed = llvm.parse_assembly(text)
         parsed.verify()
     except RuntimeError as error:
         raise InternalError(f"cpu kernel: expected valid LLVM IR, got {error}") from error
@@ -70,7 +74,7 @@ def _optimised(
     passes.add_global_dead_code_eliminate_pass()
     options = llvm.create_pipeline_tuning_options(speed_level=SPEED_LEVEL)
     passes.run(parsed, llvm.create_pass_builder(machine, options))
-    return parsed, machine
+    return parsed
 
 
 def compile_module(module: ir.Module, cpu: Cpu | None = None) -> bytes:
@@ -79,7 +83,16 @@ def compile_module(module: ir.Module, cpu: Cpu | None = None) -> bytes:
     A short pipeline and no vectoriser: vectors are explicit. Raises InternalError where LLVM
     refuses the module, or where the code would call anything outside of it.
     """
-    parsed, machine = _optimised(module, cpu or host_cpu())
+    return _emit_object(*_optimised(module, cpu or host_cpu()))
+
+
+def compile_text(text: str) -> bytes:
+    """The object file of a module that is written as text, for this machine's processor."""
+    machine = target_machine(host_cpu())
+    return _emit_object(_parse_and_run_passes(text, machine), machine)
+
+
+def _emit_object(parsed: llvm.ModuleRef, machine: llvm.TargetMachine) -> bytes:
     data = machine.emit_object(parsed)
     undefined = undefined_symbols(data)
     if undefined:

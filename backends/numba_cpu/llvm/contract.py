@@ -20,6 +20,7 @@ from irgrad.backends.numba_cpu.llvm.contraction import (
     workspace_bytes,
 )
 from irgrad.backends.numba_cpu.llvm.contraction_plan import make_plans
+from irgrad.backends.numba_cpu.llvm.contraction_switches import contraction_switches
 from irgrad.backends.numba_cpu.llvm.emit import Group, KernelEmitter, Scope
 from irgrad.backends.numba_cpu.llvm.schedule import choose_lanes
 from irgrad.backends.numba_cpu.llvm.sizes import Sizes, as_value
@@ -89,6 +90,14 @@ def _has_own_points(contract: Contract) -> bool:
         if not all(tells_apart(places, index) for index in indices):
             return False
     return True
+
+
+def contract_switches(contract: Contract, vector_bytes: int) -> tuple[str, ...]:
+    """A sentence for each choice that its code makes by named sizes; integers have plain loops."""
+    if not _is_blocked(contract):
+        return ()
+    epilogue = _plain_store(contract) is None
+    return contraction_switches(_spec(contract), vector_bytes, epilogue)
 
 
 def _is_blocked(contract: Contract) -> bool:

@@ -340,7 +340,8 @@ def _setup_of(
         *(code.value(size) for size in window_sizes(plan)),
     )
     stack = None if code.sizes is None else code.sizes.builder
-    array = parameter_array(builder, f"{builder.function.name}.parameters", parameters, stack)
+    name = f"{builder.function.name}.parameters{number or ''}"
+    array = parameter_array(builder, name, parameters, stack)
     row_tiles = tiles_of(code.value(plan.m), plan.rows)
     row_block: Number = plan.row_block
     if isinstance(plan.m, Dim) or isinstance(plan.k, Dim):

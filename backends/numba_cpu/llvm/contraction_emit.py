@@ -234,3 +234,11 @@ def prefetch(builder: ir.IRBuilder, place: ir.Value) -> None:
     function = intrinsic(builder.module, "llvm.prefetch.p0", VOID, arguments)
     read, keep, data = (ir.Constant(I32, value) for value in (0, 2, 1))
     builder.call(function, [place, read, keep, data])
+
+
+def copy_bytes(builder: ir.IRBuilder, source: ir.Value, target: ir.Value, count: int) -> None:
+    """Copy memory that does not overlap, without a call."""
+    arguments = [BYTES, BYTES, I64, I1]
+    function = intrinsic(builder.module, "llvm.memcpy.inline.p0.p0.i64", VOID, arguments)
+    places = (builder.bitcast(pointer, BYTES) for pointer in (target, source))
+    builder.call(function, [*places, integer(count), I1(0)])

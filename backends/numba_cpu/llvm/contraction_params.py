@@ -10,11 +10,15 @@ from typing import NamedTuple
 
 from llvmlite import ir
 
-from irgrad.backends.numba_cpu.llvm.contraction_emit import I64, INTEGERS, integer
+from irgrad.backends.numba_cpu.llvm.contraction_emit import (
+    I64,
+    INTEGERS,
+    copy_bytes,
+    integer,
+)
 from irgrad.backends.numba_cpu.llvm.contraction_numbers import (
     Number,
     Truth,
-    as_value,
     choose,
     tiles_of,
 )
@@ -91,7 +95,7 @@ def packs_b(plan: Plan, value: Value) -> Truth:
     if plan.b_layout == "direct":
         return False
     if not plan.direct_tiles:
-        return True
+        return value(plan.n) > 1 if is_thin(plan) and plan.b_k.linear else True
     many = tiles_of(value(plan.m), plan.rows) > plan.direct_tiles
     return many if isinstance(plan.n, int) else many & (value(plan.n) >= plan.columns)
 
@@ -208,20 +212,23 @@ def parameter_array(
 ) -> ir.Value:
     """An array that holds the parameters, as a pointer to its first slot.
 
-    A constant of the module `name`; where sizes are named one that `stack` allocates.
+    A constant of the module `name`; where sizes are named a copy that `stack` allocates, in which
+    the numbers of the call replace zeros.
     """
     kind = ir.ArrayType(I64, len(parameters))
-    known = [number for number in parameters if isinstance(number, int)]
-    if len(known) == len(parameters):
-        array = ir.GlobalVariable(builder.module, kind, name)
-        array.linkage = "internal"
-        array.global_constant = True
-        array.initializer = ir.Constant(kind, known)
-        return array.bitcast(INTEGERS)
+    array = ir.GlobalVariable(builder.module, kind, name)
+    array.linkage = "internal"
+    array.global_constant = True
+    array.initializer = ir.Constant(kind, [x if isinstance(x, int) else 0 for x in parameters])
+    known = array.bitcast(INTEGERS)
+    named = [(place, x) for place, x in enumerate(parameters) if not isinstance(x, int)]
+    if not named:
+        return known
     assert stack is not None, "a named size"
     pointer = stack.bitcast(stack.alloca(kind), INTEGERS)
-    for position, number in enumerate(parameters):
-        builder.store(as_value(number), builder.gep(pointer, [integer(position)]))
+    copy_bytes(builder, known, pointer, 8 * len(parameters))
+    for place, number in named:
+        builder.store(number.value, builder.gep(pointer, [integer(place)]))
     return pointer
 
 

@@ -32,7 +32,8 @@ _NEW_TAIL = 1.03
 MASK_BITS = 64
 DEEP = 256
 _LIKELY = 64
-_ROW_GUESSES = (1, 16, _LIKELY)
+_FEW_ROWS = 4
+_ROW_GUESSES = (1, _FEW_ROWS, 16, _LIKELY)
 
 
 def likely(size: Size) -> int:
@@ -367,7 +368,7 @@ def _layout_of_b(b_k: IndexMap, b_n: IndexMap, m: Size, rows: int, item: int) ->
     if not (b_n.is_unit() and b_k.linear):
         thin = isinstance(b_n.extent, Dim) and b_n.is_unit()
         return ("elements" if thin else _packing(b_n, b_k)), 0
-    if isinstance(m, int) and -(-m // rows) <= most:
+    if -(-m // rows) <= most if isinstance(m, int) else rows <= _FEW_ROWS:
         return "direct", 0
     named = isinstance(m, Dim) or isinstance(b_n.extent, Dim)
     return _packing(b_n, b_k), most if named else 0
@@ -380,10 +381,11 @@ def _tiles(m: Size, n: Size, k: Size, lanes: int, vector_bytes: int) -> list[Til
     """The best tile; the best ones for a few numbers of rows and columns where those are named."""
     rows = (max(m, 1),) if isinstance(m, int) else _ROW_GUESSES
     columns = (max(n, 1),) if isinstance(n, int) else (lanes, 2 * lanes, MASK_BITS)
-    pairs = [(x, y) for x in rows for y in (columns[-1:] if x == 1 else columns)]
-    if isinstance(m, int):
-        pairs = [(x, y) for x in rows for y in columns]
-    tiles = [choose_tile(x, y, max(likely(k), 1), lanes, vector_bytes) for x, y in pairs]
+    tiles = []
+    for x in rows:
+        few = isinstance(m, Dim) and x <= _FEW_ROWS
+        for y in columns[-1:] if few else columns:
+            tiles.append(choose_tile(x, y, max(likely(k), 1), lanes, vector_bytes))
     if isinstance(n, Dim):
         tiles = [(r, c, takes_mask(c, lanes, vector_bytes)) for r, c, _ in tiles]
     return list(dict.fromkeys(tiles))
@@ -407,13 +409,17 @@ def make_plans(spec: ContractionSpec, vector_bytes: int, epilogue: bool) -> tupl
         tiles = _tiles(m, n, k, lanes, vector_bytes)
         plans += [_plan(roles, vector_bytes, epilogue, swapped, tile) for tile in tiles]
     width = max(plan.buffer_row for plan in plans)
-    return tuple(replace(plan, buffer_row=width) for plan in plans)
+    return tuple(
+        replace(plan, buffer_row=width, row_block=_fewer(plan, plan.buffer_row, width))
+        for plan in plans
+    )
 
 
-def make_plan(spec: ContractionSpec, vector_bytes: int, epilogue: bool) -> Plan:
-    """The one plan of a contraction whose m and n are numbers."""
-    (plan,) = make_plans(spec, vector_bytes, epilogue)
-    return plan
+def _fewer(plan: Plan, width: int, wider: int) -> int:
+    """How many row tiles share a buffer whose rows become wider."""
+    if not plan.buffered or not plan.several:
+        return plan.row_block
+    return max(1, plan.row_block * width // wider)
 
 
 def _plan(
@@ -427,7 +433,8 @@ def _plan(
     a_k, b_k = (merge((x.extent, s) for x, s in _pairs(spec.k, which)) for which in "ab")
     m, n, k = a_m.extent, b_n.extent, a_k.extent
     rows, columns, masked = tile
-    depth = max(1, min(likely(k), PANEL_LENGTH[spec.dtype]))
+    panel = PANEL_LENGTH[spec.dtype]
+    depth = max(1, min(k, panel)) if isinstance(k, int) else panel
     empty = isinstance(k, int) and k == 0
     buffered = epilogue or empty or not (c_m.linear and c_n.is_unit())
     block_tiles = max(1, _B_BLOCK_BYTES[vector_bytes] // (depth * columns * item))

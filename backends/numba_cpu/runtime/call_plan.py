@@ -49,11 +49,15 @@ class BoundArrays:
                 np.copyto(target, source)
             status = run()
             if not status:
-                for target, source in self.after:
-                    np.copyto(target, source)
+                self.finish()
             return status
 
         return with_copies
+
+    def finish(self) -> None:
+        """Make the copies that follow a run."""
+        for target, source in self.after:
+            np.copyto(target, source)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -106,17 +106,9 @@ def lock_functions() -> tuple[int, int]:
 @cache
 def door_object() -> bytes:
     """The object file of the door, the same in each process; compiled at the first call."""
-    import llvmlite.binding as llvm
+    from ..llvm.compile import compile_text
 
-    from ..llvm.compile import target_machine
-    from ..llvm.cpu import Cpu
-
-    machine = target_machine(Cpu("", "", "", 16))  # no vectors in it
-    module = llvm.parse_assembly(door_text())
-    options = llvm.create_pipeline_tuning_options(speed_level=2)
-    builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
-    return machine.emit_object(module)
+    return compile_text(door_text())
 
 
 @cache

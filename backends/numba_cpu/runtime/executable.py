@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, NoReturn
 
@@ -15,7 +15,7 @@ from irgrad.ir.dims import evaluate
 from irgrad.ir.graph import Graph
 from irgrad.kernel.program import LateProgram, Program, Result
 from irgrad.kernel.slots import Workspace
-from irgrad.runtime.backend import BoundRun
+from irgrad.runtime.backend import BoundRun, OnNonFinite, Watched
 from irgrad.runtime.stored_code import StoredCode
 
 from .call_plan import Call, CallPlan, Leaves, call_plan, with_copied_captures
@@ -24,12 +24,14 @@ from .frames import Frame, FramePool, FramePools
 from .instances import Instances
 from .layout import layout_is_known
 from .pool import shared_services
+from .watch_text import NOT_FINITE
 
 if TYPE_CHECKING:
     from irgrad.runtime.profiling import TimedRun
 
     from .jitted_plan import JittedPlan
     from .timed import TimedCode
+    from .watch import Watch
 
 SHORT_WORK = 1 << 14  # flops and bytes of a call that ends before another thread could get going
 
@@ -50,8 +52,8 @@ class Code:
     digest: str
     arena_bytes: int
     worker_bytes: int
-    data: bytes
-    door: bytes
+    data: bytes = field(repr=False)
+    door: bytes = field(repr=False)
     seconds: Mapping[str, float]
     owner: object
 
@@ -78,7 +80,7 @@ class Executable:
         self._program = program
         self._graph = graph
         self._code = code
-        native = layout_is_known() if through_door is None else through_door
+        self._native = native = layout_is_known() if through_door is None else through_door
         pools = FramePools(partial(_new_frame, code))
 
         def make(dims: Mapping[str, int]) -> Instance:
@@ -157,6 +159,29 @@ class Executable:
         """Fix arguments and results; captures that have to be copied are copied at each run."""
         return self._of(arguments).bind(arguments, leaves, self)
 
+    def watch(self, found: OnNonFinite) -> Watched | None:
+        """Calls that look at their results by native code; None where calls are made by Python."""
+        from .watch import make_watch  # which ordinary calls do without
+
+        if not self._native:
+            return None
+        program, graph, code, workspace = self._program, self._graph, self._code, self.workspace
+
+        def make(dims: Mapping[str, int]) -> Instance:
+            plan = call_plan(program, graph, dims)
+            watch = make_watch(code.address, plan, workspace.bytes(dims), found)
+            pool = FramePool(watch.arena_bytes, lambda _: watch.frame())
+            work = evaluate(program.work, dims)
+            return Instance(plan, code, pool, tuple(dims.values()), work, True, watch)
+
+        def bind(arguments: tuple[np.ndarray, ...], leaves: Leaves) -> BoundRun:
+            instance = instances.of(arguments)
+            assert instance is not None, "arguments that do not fit"
+            return instance.bind(arguments, leaves, self)
+
+        instances = Instances(program, graph, make)
+        return Watched(with_copied_captures(graph, instances.call()), bind)
+
     def timed(self, arguments: tuple[np.ndarray, ...], leaves: Leaves) -> TimedRun:
         """The same in code with timers between the kernels, which is compiled when first asked for.
         """
@@ -191,14 +216,18 @@ class Instance:
         dims: tuple[int, ...],
         work: int,
         native: bool,
+        watch: Watch | None = None,
     ) -> None:
-        """work: flops and bytes of a call. native: whether calls go through the door."""
+        """pool: of frames, those of `watch` where there is one: how results are looked at. work:
+        flops and bytes of a call. native: whether calls go through the door."""
         self.plan = plan
         self.dims = np.array(dims, np.int64)
         self._code = code
         self._pool = pool
+        self._watch = watch
+        self._address = code.address if watch is None else watch.code.entry
         self._dims_address: int = self.dims.__array_interface__["data"][0]
-        self._entry = ctypes.CFUNCTYPE(ctypes.c_int32, *(ctypes.c_void_p,) * 4)(code.address)
+        self._entry = ctypes.CFUNCTYPE(ctypes.c_int32, *(ctypes.c_void_p,) * 4)(self._address)
         self.call = self._through_door(work) if native else self._through_python()
 
     def new_frame(self) -> Frame:
@@ -208,21 +237,21 @@ class Instance:
     def _through_door(self, work: int) -> Call:
         door, plan = load_door(self._code.door).call, self.plan
         table = make_table(
-            self._code.address, plan.inputs, len(plan.outputs), work > SHORT_WORK,
+            self._address, plan.inputs, len(plan.outputs), work > SHORT_WORK,
             self._dims_address,
         )  # fmt: skip
         address = table.__array_interface__["data"][0]
         types, select = plan.outputs, plan.selection()
-        free, limit = self._pool.free, self._pool.limit
-        empty, take, give, new_frame = np.empty, free.pop, free.append, self._pool.new
-        keep = (table, self.dims, self._code, plan)
+        free, limit, fresh = self._pool.free, self._pool.limit, self._pool.take
+        empty, take, give = np.empty, free.pop, free.append
+        keep = (partial(_fail, plan, self._watch), table, self.dims, self._code)
 
         def call(arguments: tuple[object, ...]) -> Leaves | None:
             outputs = tuple([empty(shape, dtype) for shape, dtype in types])
             try:
                 frame = take()
             except IndexError:
-                frame = new_frame()
+                frame = fresh()
             status = door(address, frame.address, arguments, outputs)
             if status == OK:
                 if len(free) < limit:
@@ -231,7 +260,7 @@ class Instance:
             if status == NOT_PLAIN:
                 give(frame)
                 return None
-            raise keep[3].failure(*frame.take_failure())  # such a frame is dropped
+            return keep[0](frame, arguments, outputs)  # such a frame is dropped
 
         return call
 
@@ -256,12 +285,16 @@ class Instance:
         self, arguments: tuple[np.ndarray, ...], leaves: Leaves, owner: Executable
     ) -> BoundRun:
         """Fix arguments and results; captures that have to be copied are copied at each run."""
-        arrays = self.plan.bound_arrays(arguments, leaves)
+        arrays, watch = self.plan.bound_arrays(arguments, leaves), self._watch
         frame = self.new_frame()
         buffers = _addresses((*arrays.inputs, *arrays.outputs))
 
         def fail() -> NoReturn:
-            raise self.failure(frame)
+            if watch is None or frame.status != NOT_FINITE:
+                raise self.failure(frame)
+            frame.take_failure()
+            arrays.finish()
+            watch.found(arguments, leaves, watch.copies(frame))
 
         run = arrays.around(self._run(frame, buffers))
         return BoundRun(run, fail, (self, frame, buffers, arrays, leaves, owner))
@@ -280,7 +313,22 @@ def _new_frame(code: Code, arena_bytes: int) -> Frame:
     """A frame with the services of this process, where the code has use for them."""
     if not code.worker_bytes:
         return Frame(arena_bytes)
-    return Frame(arena_bytes, shared_services(code.door), code.worker_bytes)
+    return Frame(arena_bytes, 0, shared_services(code.door), code.worker_bytes)
+
+
+def _fail(
+    plan: CallPlan,
+    watch: Watch | None,
+    frame: Frame,
+    arguments: tuple[object, ...],
+    outputs: tuple[np.ndarray, ...],
+) -> NoReturn:
+    """Raise for a run in a frame that gave a status."""
+    if watch is None or frame.status != NOT_FINITE:
+        raise plan.failure(*frame.take_failure())
+    select = plan.selection()
+    leaves = outputs if select is None else select(arguments, outputs)
+    watch.found(arguments, leaves, watch.copies(frame))
 
 
 def _addresses(arrays: Sequence[np.ndarray]) -> ctypes.Array[ctypes.c_void_p]:

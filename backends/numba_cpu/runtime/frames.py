@@ -15,6 +15,7 @@ ALIGNMENT = 64
 POOL_BYTES = 64 << 20
 POOL_FRAMES = 16
 RECORD_BYTES = 24  # of an irg_ctx, before its services
+WATCH_AT = FRAME_HEADER - 8  # in the header: where the address of a table of `watch` is
 
 
 class Context(ctypes.Structure):
@@ -34,14 +35,18 @@ class Context(ctypes.Structure):
 class Frame:
     """One block of memory: an irg_ctx at `address`, the arena `FRAME_HEADER` bytes later.
 
-    services: of the irg_ctx, if any; then the arena is longer, by `worker_bytes` for each worker
-    but one.
+    watch: the address of the table where the code looks at its results, see `watch`. services: of
+    the irg_ctx, if any; then the arena is longer, by `worker_bytes` for each worker but one.
     """
 
     __slots__ = ("_memory", "address")
 
     def __init__(
-        self, arena_bytes: int, services: Services | None = None, worker_bytes: int = 0
+        self,
+        arena_bytes: int,
+        watch: int = 0,
+        services: Services | None = None,
+        worker_bytes: int = 0,
     ) -> None:
         if services is not None:
             arena_bytes += (services.workers - 1) * worker_bytes
@@ -49,10 +54,16 @@ class Frame:
         start = self._memory.__array_interface__["data"][0]
         self.address = -(-start // ALIGNMENT) * ALIGNMENT
         ctypes.memset(self.address, 0, FRAME_HEADER)
+        ctypes.c_uint64.from_address(self.address + WATCH_AT).value = watch
         if services is not None:
             context = Context.from_address(self.address)
             context.parallel_for, context.pool = services.parallel_for, services.pool
             context.workers = services.workers
+
+    @property
+    def status(self) -> int:
+        """What the last call recorded: 0 nothing, 1 a failed check, or `watch.NOT_FINITE`."""
+        return int(Context.from_address(self.address).status)
 
     def take_failure(self) -> tuple[int, int]:
         """The number and the flat position of the check that failed; clears the record."""

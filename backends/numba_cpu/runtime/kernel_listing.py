@@ -51,7 +51,7 @@ def listing(kernel: Kernel, form: str) -> str:
 
 def emit_alone(module: ir.Module, kernel: Kernel, mark: Mark | None = None) -> None:
     """Emit one kernel into a module of its own; mark: as in `KernelEmitter`."""
-    function = kernel_function(module, kernel, host_cpu().vector_bytes, mark)
+    function = kernel_function(module, kernel, host_cpu().vector_bytes, mark, kernel.dims)
     function.linkage = "external"  # else LLVM drops it, as nothing calls it
 
 

@@ -301,7 +301,7 @@ class _Printer:
             self.line(f"{self.names.of(index.name)} = {text}")
 
     def _panels(self, contract: Contract) -> None:
-        """The sum over k: of each panel in order from 0, then of the panels."""
+        """The sum over k: of each panel in order from 0, then of the panels from the first."""
         size, dtype = _size(contract.k), contract.dtype
         result, zero = self.names.of(contract.result), literal(0, dtype)
         k = self.names.fresh(contract.k[0].name if len(contract.k) == 1 else "k")
@@ -320,8 +320,7 @@ class _Printer:
             with self.block(f"for {k} in range(start, {stop}):"):
                 self._product(contract, k, panel)
             total = self._combined("sum", dtype, result, panel)
-            alone = "" if isinstance(size, int) else f"{panel} if {end} <= {PANEL_LENGTH} else "
-            self.line(f"{result} = {alone}{total}")
+            self.line(f"{result} = {panel} if start == 0 else {total}")
 
     def _product(self, contract: Contract, k: str, total: str) -> None:
         self._split(k, contract.k)

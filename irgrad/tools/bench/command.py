@@ -20,6 +20,7 @@ from . import calls as call_bench
 from . import functions as function_bench
 from . import hessians as hessian_bench
 from . import matmul as matmul_bench
+from . import nan as nan_bench
 from . import peers as peer_bench
 from . import start as start_bench
 from .process import Process, measuring_core, processor
@@ -83,6 +84,14 @@ Example:
 A jitted call is measured in flattenings of its arguments by optree, a bound call in calls of an
 empty C function.
 """
+NAN_HELP = """Time calls with `debug_nan` beside calls without it.
+
+Example:
+
+    irgrad bench nan --work softmax
+
+Both run the same kernels; with the option results are read once more, and donated arrays copied.
+"""
 START_HELP = """Time the way from `import irgrad` to the first result of a training step.
 
 Example:
@@ -124,6 +133,7 @@ def bench_app() -> typer.Typer:
     app.command("hessians", help=HESSIANS_HELP)(hessians)
     app.command("matmul", help=MATMUL_HELP)(matmul)
     app.command("calls", help=CALLS_HELP)(calls)
+    app.command("nan", help=NAN_HELP)(nan)
     app.command("start", help=START_HELP)(start)
     app.command("accuracy", help=accuracy_command.HELP)(accuracy_command.accuracy)
     return app
@@ -270,6 +280,31 @@ def calls(
         _write_json(json_file, call_bench.call_json(costs))
         _print_table("calls", call_bench.COLUMNS, call_bench.call_rows(costs))
         say(f"{rounds} rounds of {call_bench.CALLS} calls, {clock} time, {processor()}\n")
+
+
+def nan(
+    work: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--work", metavar="NAME", show_default=False,
+            help=f"One of {', '.join(nan_bench.WHAT)}; all by default.",
+        ),
+    ] = None,
+    rounds: RoundsOption = 15,
+    clock: ClockOption = Clock.wall,
+    json_file: JsonOption = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Run the works and print a table."""
+    with reported(verbose):
+        _check_json(json_file)
+        works = nan_bench.find_nan_works(work)
+        costs = nan_bench.run_nan(works, rounds, clock)
+        _write_json(json_file, nan_bench.nan_json(costs))
+        _print_table("nan", nan_bench.COLUMNS, nan_bench.nan_rows(costs))
+        for name in works:
+            say(f"{name}: {nan_bench.WHAT[name]}\n")
+        say(f"{rounds} rounds, {clock} time, {processor()}\n")
 
 
 def start(

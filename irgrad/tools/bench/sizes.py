@@ -109,7 +109,7 @@ def _time_function(
 ) -> Iterator[Sized]:
     named, named_seconds = _compile(function, shapes)
     for batch in batches:
-        sized = tuple(tuple(batch if s == "n" else s for s in shape) for shape in shapes)
+        sized = [[s if isinstance(s, int) else batch for s in shape] for shape in shapes]
         numbers, seconds = _compile(function, sized)
         rng = np.random.default_rng(batch)
         arrays = [rng.standard_normal(shape, np.float32) for shape in sized]
@@ -126,7 +126,7 @@ def _time_function(
         yield Sized(name, batch, found["named"], found["numbers"], named_seconds, seconds)
 
 
-def _compile(function: Function, shapes: Shapes) -> tuple[Compiled, float]:
+def _compile(function: Function, shapes: Sequence[Sequence[str | int]]) -> tuple[Compiled, float]:
     begin = time.perf_counter()
     specs = [f"f32[{','.join(map(str, shape))}]" for shape in shapes]
     return compile_graph(trace(function, *specs)), time.perf_counter() - begin
