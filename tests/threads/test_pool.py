@@ -7,7 +7,8 @@ import ctypes
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from test_threads import together
 import irgrad as ig
 import irgrad.numpy as inp
 from irgrad.backends.numba_cpu import compile_code
-from irgrad.backends.numba_cpu.llvm import split
+from irgrad.backends.numba_cpu.llvm import function, split
 from irgrad.backends.numba_cpu.llvm.cpu import host_cpu
 from irgrad.backends.numba_cpu.runtime.executable import Code
 from irgrad.backends.numba_cpu.runtime.pool import Services
@@ -29,9 +30,21 @@ RUNS = 200
 BODY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
 
+@contextmanager
+def work(least: int, part: int) -> Iterator[None]:
+    """Statements of so much work are divided, into parts of at least so much."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(split, "SPLIT_WORK", least)
+        patch.setattr(function, "PART_WORK", part)
+        split.plan_splits.cache_clear()
+        yield
+    split.plan_splits.cache_clear()
+
+
 @pytest.fixture(scope="module")
 def code() -> Code:
-    return compile_code(joined())
+    with work(1 << 20, 1 << 17):
+        return compile_code(joined())
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +55,11 @@ def runs(code: Code) -> Runs:
 def test_each_kind_of_statement_is_divided() -> None:
     private: set[str] = set()
     for case in CASES:
-        plans = [
-            split.plan_splits(kernel, host_cpu().vector_bytes)
-            for kernel in program_of(case).kernels
-        ]
+        with work(1 << 20, 1 << 17):
+            plans = [
+                split.plan_splits(kernel, host_cpu().vector_bytes)
+                for kernel in program_of(case).kernels
+            ]
         assert any(plans), case
         found = [name for plan in plans for one in plan.values() for name in one.private]
         private |= {f"{case}: {name}" for name in found}
@@ -54,12 +68,10 @@ def test_each_kind_of_statement_is_divided() -> None:
     assert {"softmax: t0", "two row buffers: t0", "two row buffers: t1"} <= private
 
 
-def test_bits_are_those_of_whole_statements(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bits_are_those_of_whole_statements(runs: Runs) -> None:
     """Which are compiled without any division."""
-    monkeypatch.setattr(split, "SPLIT_WORK", 1 << 60)
-    split.plan_splits.cache_clear()
-    whole = compile_code(joined())
-    split.plan_splits.cache_clear()
+    with work(1 << 60, 1 << 17):
+        whole = compile_code(joined())
     assert whole.worker_bytes == 0 < runs.code.worker_bytes
     expected = Runs(whole, runs.inputs, runs.outputs).digest(None)
     assert expected[1] == (0, min(FAILS_AT))
@@ -147,16 +159,16 @@ def test_helpers_help(code: Code) -> None:
 
 
 def test_many_threads_call_a_divided_function() -> None:
-    x = np.linspace(-3, 3, 45_000, dtype=np.float32)
-    function = ig.compile(lambda x: inp.tanh(x) * 2 + x, x)
-    assert "divided between threads:" in function.report()
-    expected = function(x)
+    x = np.linspace(-3, 3, 160_000, dtype=np.float32)
+    compiled = ig.compile(lambda x: inp.tanh(x) * 2 + x, x)
+    assert "divided between threads:" in compiled.report()
+    expected = compiled(x)
     wrong: list[int] = []
 
-    def work(number: int) -> None:
-        wrong.extend(i for i in range(1000) if not np.array_equal(function(x), expected))
+    def calls(number: int) -> None:
+        wrong.extend(i for i in range(1000) if not np.array_equal(compiled(x), expected))
 
-    together(16, work)
+    together(16, calls)
     assert not wrong
 
 

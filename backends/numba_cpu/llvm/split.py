@@ -22,8 +22,8 @@ from irgrad.ir.types import DTYPES
 from irgrad.kernel.independent import private_buffers, shared_buffer, touched_outside
 from irgrad.kernel.ir import Contract, For, Kernel, Let, Load, Reduce, Statement, kernel_dims
 
-SPLIT_WORK = 1 << 20  # operations, each one lane of an instruction, from which a split pays
-PART_WORK = 1 << 17  # the least of a part
+SPLIT_WORK = 1 << 22  # operations, each one lane of an instruction, from which a split pays
+PART_WORK = 1 << 19  # the least of a part
 ENOUGH_UNITS = 64  # of a loop, that none further inside is looked at
 CHUNK = 1024  # iterations of a unit where iterations are lanes
 SMALL_CHUNK = 64  # the same where other loops are around, and parts run all of these
