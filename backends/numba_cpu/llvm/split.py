@@ -24,6 +24,7 @@ from irgrad.kernel.ir import Contract, For, Kernel, Let, Load, Reduce, Statement
 
 SPLIT_WORK = 1 << 22  # operations, each one lane of an instruction, from which a split pays
 PART_WORK = 1 << 19  # the least of a part
+ACCESS_WORK = 2
 ENOUGH_UNITS = 64  # of a loop, that none further inside is looked at
 CHUNK = 1024  # iterations of a unit where iterations are lanes
 SMALL_CHUNK = 64  # the same where other loops are around, and parts run all of these
@@ -79,7 +80,7 @@ def work_of(statement: Statement) -> Size:
             return points * (product(i.extent for i in statement.k) + _total(statement.body))
         case Let():
             return let_cost(statement)
-    return 1
+    return ACCESS_WORK
 
 
 def _total(body: Iterable[Statement]) -> Size:
