@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from irgrad.backends.numba_cpu.llvm.contract import contract_workspace, divided_rows
 from irgrad.backends.numba_cpu.llvm.emit import scalar_dtypes
-from irgrad.backends.numba_cpu.llvm.schedule import let_cost, likely, plan_loop
+from irgrad.backends.numba_cpu.llvm.schedule import let_cost, plan_loop
 from irgrad.backends.numba_cpu.llvm.tiles import block_rows, plan_tiles
 from irgrad.ir.dims import Size, product
 from irgrad.ir.types import DTYPES
@@ -111,8 +111,9 @@ class _Range:
 
     @property
     def units(self) -> int:
-        """How many units there are, or about how many."""
-        return -(-likely(self.loop.extent) // self.step)
+        """How many units there are; of a named size many."""
+        extent = self.loop.extent
+        return -(-extent // self.step) if isinstance(extent, int) else ENOUGH_UNITS
 
 
 def _loop_split(kernel: Kernel, loop: For, work: Size, vector_bytes: int) -> Split | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from irgrad.runtime.processors import available_threads
 
@@ -30,6 +31,7 @@ class Services:
     helpers: int
 
 
+@cache
 def shared_services(door: bytes) -> Services | None:
     """The pool of this process, with as many workers as it has threads; None for a single one.
 
