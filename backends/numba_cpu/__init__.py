@@ -120,7 +120,7 @@ def compile_code(program: Program, progress: OnProgress = no_progress) -> Code:
     """Emit, optimise and load the code of a program."""
     from .llvm.compile import compile_module, load_object
     from .llvm.cpu import host_cpu
-    from .llvm.entry import arena_bytes, program_module
+    from .llvm.entry import arena_bytes, program_module, worker_bytes
     from .llvm.interrupt import interruptible
     from .runtime.door import door_object
 
@@ -154,6 +154,7 @@ def compile_code(program: Program, progress: OnProgress = no_progress) -> Code:
         symbol=symbol,
         digest=digest,
         arena_bytes=arena_bytes(program, cpu.vector_bytes),
+        worker_bytes=worker_bytes(program, cpu.vector_bytes),
         data=data,
         door=door_object(),
         seconds=clock.seconds,
@@ -195,6 +196,7 @@ def _load_stored(stored: StoredCode) -> Code:
         symbol=stored.symbol,
         digest=stored.program,
         arena_bytes=stored.arena_bytes,
+        worker_bytes=stored.worker_bytes,
         data=stored.data,
         door=stored.door,
         seconds=clock.seconds,

@@ -148,6 +148,10 @@ class ReferenceExecutable:
         """Raises ArgumentError: no code is made."""
         raise ArgumentError("source: expected a target that compiles kernels, got 'reference'")
 
+    def divided(self) -> tuple[str, ...]:
+        """The names of the kernels that are divided between threads where they have the work."""
+        return ()
+
     def numba_function(self) -> NoReturn:
         """Raises ArgumentError: jitted code cannot call the interpreter."""
         raise ArgumentError(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NoReturn
 
 from ..errors import VerifyError
-from ..ir.dims import Size, divide_exact, lower_bound, names, product, substitute, symbol
+from ..ir.dims import Size, product
 from ..ir.types import DTYPES
+from .bounds import is_nonnegative
+from .independent import private_buffers, shared_buffer, touched_outside
 from .ir import (
     Accumulate,
     Affine,
@@ -67,7 +69,8 @@ WRITABLE = frozenset({"write", "update", "local"})
 
 
 def verify_kernel(kernel: Kernel) -> None:
-    """Check a kernel: names, dtypes, accesses within their buffers and allowed, loops well nested.
+    """Check a kernel: names, dtypes, accesses within their buffers and allowed, loops well nested,
+    iterations of parallel ones independent but for local buffers that each stores before it reads.
 
     Named sizes are any integers >= 0 for which each access is in a loop that runs at all; an access
     that cannot be proved to lie in its buffer for all of them fails. Raises VerifyError with the
@@ -86,7 +89,7 @@ def verify_kernel(kernel: Kernel) -> None:
             raise VerifyError(
                 f"kernel {kernel.name}: expected a known access and dtype, got {buffer}"
             )
-    verifier = _Verifier(kernel.name, {b.name: b for b in kernel.buffers})
+    verifier = _Verifier(kernel, {b.name: b for b in kernel.buffers})
     verifier.body(kernel.body, {}, {})
 
 
@@ -98,7 +101,7 @@ Extents = dict[str, Size]
 class _Verifier:
     """Walks the statements; `seen` are all scalars of the kernel, each defined once."""
 
-    kernel: str
+    kernel: Kernel
     buffers: Mapping[str, Buffer]
     seen: set[str] = field(default_factory=set)
 
@@ -135,7 +138,8 @@ class _Verifier:
 
     def _fail(self, statement: Statement, expected: str, got: object) -> NoReturn:
         raise VerifyError(
-            f"kernel {self.kernel}: expected {expected}, got {got}\n    {statement_text(statement)}"
+            f"kernel {self.kernel.name}: expected {expected}, got {got}\n"
+            f"    {statement_text(statement)}"
         )
 
     def _define(self, statement: Statement, name: str, dtype: str, scalars: Scalars) -> None:
@@ -241,6 +245,8 @@ class _Verifier:
         ):
             self._fail(loop, "no loop within a reduction", "one")
         self.body(loop.body, inner, {**extents, loop.index: loop.extent})
+        if isinstance(loop, For) and loop.parallel:
+            self._independent(loop)
         for result in loop.results if isinstance(loop, Reduce) else ():
             dtype = self._scalar(loop, result.value, inner)
             if dtype != result.dtype:
@@ -248,6 +254,17 @@ class _Verifier:
             self._reduction(loop, result.kind, dtype)
             position = result.kind.startswith("arg")
             self._define(loop, result.name, "i64" if position else dtype, scalars)
+
+    def _independent(self, loop: For) -> None:
+        kernel = self.kernel
+        private = frozenset(
+            name
+            for name in private_buffers(loop, kernel.buffers)
+            if not touched_outside(kernel.body, loop, name)
+        )
+        shared = shared_buffer(loop, loop.index, kernel.buffers, private)
+        if shared is not None:
+            self._fail(loop, "iterations that write what no other touches", shared)
 
     def _new_index(self, statement: Statement, name: str, extent: Size, extents: Extents) -> None:
         if name in extents:
@@ -298,53 +315,3 @@ class _Verifier:
         if any(at.coefficient(index.name) for index in other):
             self._fail(contract, "each operand without the other's indices", at)
         self._within(contract, buffer, at, extents)
-
-
-def least_values(extents: Iterable[Size]) -> Mapping[str, int]:
-    """The least value of each name that is known to be over 0, given that no extent is 0.
-
-    A product of names is positive where each of them is; n - k is where n > k.
-    """
-    known: dict[str, int] = {}
-    for extent in extents:
-        if isinstance(extent, int):
-            continue
-        constant = dict(extent.terms).get((), 0)
-        if constant > 0:
-            continue
-        inner = [monomial for monomial, _ in extent.terms if monomial]
-        if constant == 0:  # a factor of every monomial is not 0
-            shared = frozenset.intersection(*(frozenset(n for n, _ in m) for m in inner))
-            for name in shared:
-                known[name] = max(known.get(name, 1), 1)
-        elif len(inner) == 1 and len(inner[0]) == 1 and inner[0][0][1] == 1:
-            slope = extent.terms[0][1]
-            if slope > 0:
-                name = inner[0][0][0]
-                known[name] = max(known.get(name, 1), -(-(1 - constant) // slope))
-    return known
-
-
-def is_nonnegative(size: Size, extents: Sequence[Size], depth: int = 2) -> bool:
-    """Whether a size is provably 0 or more where each extent is over 0.
-
-    It is where the least values of its names show it, or where it is a multiple of an extent, or of
-    one less 1, or more by as much than a size that is.
-    """
-    known = least_values(extents)
-    shifts: dict[str, Size] = {name: symbol(name) + known.get(name, 0) for name in names(size)}
-    bound = lower_bound(substitute(size, shifts))
-    if bound is not None and bound >= 0:
-        return True
-    if depth == 0:
-        return False
-    for extent in extents:
-        if isinstance(extent, int):
-            continue
-        for factor in (extent, extent - 1):
-            quotient = divide_exact(size, factor)
-            if quotient is not None and is_nonnegative(quotient, extents, depth - 1):
-                return True
-        if is_nonnegative(size - (extent - 1), extents, depth - 1):
-            return True
-    return False

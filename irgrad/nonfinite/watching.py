@@ -58,7 +58,9 @@ class WatchedExecutable:
         self._watcher = watcher = Watcher(subject)
         native = executable if isinstance(executable, WatchingExecutable) else None
         watched = native.watch(watcher.fail) if native is not None else None
+        self.divided: Callable[[], tuple[str, ...]] = tuple  # native watching is on one thread
         if watched is None:
+            self.divided = executable.divided
             watched = Watched(partial(watcher.call, executable), partial(watcher.bind, executable))
         self.call, self.bind = watched.call, watched.bind
 

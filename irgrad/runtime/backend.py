@@ -83,6 +83,10 @@ class Executable(Protocol):
         form."""
         ...
 
+    def divided(self) -> tuple[str, ...]:
+        """The names of the kernels that are divided between threads where they have the work."""
+        ...
+
     def numba_function(self) -> object:
         """A function of Numba that jitted code calls with the flat list of array arguments.
 

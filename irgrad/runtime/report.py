@@ -37,6 +37,7 @@ def report_text(compiled: Compiled, parts: Parts, copies: Mapping[str, int]) -> 
     ]
     head = ("name", "calls", "flops", "bytes", "line")
     lines += _section("kernels", list(table_lines(head, rows)))
+    lines += _section("divided between threads", list(parts.executable.divided()))
     lines += _section("named sizes", list(_named_sizes(compiled.graph)))
     lines += _section("refused sizes", list(_guards(compiled.graph)))
     lines += _section("memory", [f"arena {arena_text(compiled.plan.workspace)} bytes"])

@@ -31,9 +31,10 @@ class StoredCode:
     """The code of a graph and what a call needs to know of its program.
 
     inputs, outputs, results, slots: as in `Program`. arena_bytes: scratch memory of a call beside
-    the slots. work: flops and bytes of a call. kernels: their number. program: a digest that equal
-    programs share; symbol: the entry. text: the optimised graph, without names. data: the object
-    file. door: that of the code which calls it from Python.
+    the slots; worker_bytes: more of it for each worker but one, 0 where nothing is divided. work:
+    flops and bytes of a call. kernels: their number. program: a digest that equal programs share;
+    symbol: the entry. text: the optimised graph, without names. data: the object file. door: that
+    of the code which calls it from Python.
     """
 
     inputs: tuple[tuple[str, Size], ...]
@@ -41,6 +42,7 @@ class StoredCode:
     results: tuple[Result, ...]
     slots: tuple[tuple[Size, ...], ...]
     arena_bytes: int
+    worker_bytes: int
     work: Size
     kernels: int
     program: str
@@ -61,6 +63,7 @@ def pack(key: str, code: StoredCode) -> bytes:
         "results": [(r.kind, r.number, r.shape, r.dtype) for r in code.results],
         "slots": code.slots,
         "arena_bytes": code.arena_bytes,
+        "worker_bytes": code.worker_bytes,
         "work": code.work,
         "kernels": code.kernels,
         "program": code.program,
@@ -124,6 +127,7 @@ def _code(fields: Any, text: str, data: bytes, door: bytes) -> StoredCode:
         ),
         slots=tuple(tuple(map(_size, slot)) for slot in fields["slots"]),
         arena_bytes=_count(fields["arena_bytes"]),
+        worker_bytes=_count(fields["worker_bytes"]),
         work=_size(fields["work"]),
         kernels=_count(fields["kernels"]),
         program=_text(fields["program"]),
@@ -132,8 +136,8 @@ def _code(fields: Any, text: str, data: bytes, door: bytes) -> StoredCode:
         data=data,
         door=door,
     )
-    if code.arena_bytes > MAX_ARENA:
-        raise ValueError(f"an arena of {code.arena_bytes} bytes")
+    if max(code.arena_bytes, code.worker_bytes) > MAX_ARENA:
+        raise ValueError(f"an arena of {code.arena_bytes} + {code.worker_bytes} bytes")
     if not all(code.slots):
         raise ValueError("a slot that holds nothing")
     return code

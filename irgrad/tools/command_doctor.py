@@ -17,6 +17,7 @@ from ..runtime.backend import StoringBackend, find_backend, installed_backends
 from ..runtime.cache_folder import obstacle, open_folder
 from ..runtime.cache_key import PACKAGE, source_problem
 from ..runtime.options import Options
+from ..runtime.processors import available_threads
 from .bench.process import processor
 from .options import VerboseOption
 from .report import printable, reported, say
@@ -27,9 +28,10 @@ Example:
 
     irgrad doctor
 
-Prints versions, the targets and whether they work here, the processor, and the cache of compiled
-code: its folder, entries, bytes, and how often it was asked. IRGRAD_CACHE names the folder, or is
-"off"; IRGRAD_CACHE_BYTES bounds it. The exit code is 1 where something would keep irgrad from
+Prints versions, the targets and whether they work here, the processor, how many threads compute and
+why, and the cache of compiled code: its folder, entries, bytes, and how often it was asked.
+IRGRAD_THREADS bounds the threads. IRGRAD_CACHE names the folder, or is "off"; IRGRAD_CACHE_BYTES
+bounds it. The exit code is 1 where something would keep irgrad from
 working or the cache from being used.
 """
 PACKAGES = ("numpy", "ml_dtypes", "networkx", "optree", "scipy", "llvmlite", "numba")
@@ -56,6 +58,7 @@ def _machine() -> Iterator[str]:
     yield f"irgrad {version('irgrad')}, Python {platform.python_version()}"
     yield ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
     yield f"processor: {printable(processor())}"
+    yield f"threads: {available_threads()}"
 
 
 def _version(package: str) -> str:

@@ -14,13 +14,14 @@ from irgrad.ir.dims import Size, evaluate, symbol
 from irgrad.ir.graph import Graph, Value
 from irgrad.ir.parser import parse
 from irgrad.ir.spec import parse_type
+from irgrad.kernel.bounds import is_nonnegative
 from irgrad.kernel.instantiate import instantiate
 from irgrad.kernel.ir import Affine, Buffer, For, Kernel, Let, Load, Store
 from irgrad.kernel.program import Program
 from irgrad.kernel.run import run_program
 from irgrad.kernel.slots import assign_slots, slot_offsets
 from irgrad.kernel.text import print_kernel
-from irgrad.kernel.verify import is_nonnegative, verify_kernel
+from irgrad.kernel.verify import verify_kernel
 from irgrad.passes.lower import lower
 from irgrad.passes.pipeline import pipeline
 from irgrad.testing.bounds import condition_bound, within

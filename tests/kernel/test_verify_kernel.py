@@ -38,9 +38,9 @@ LOAD = Load("a", "x", AT, "f32")
 HEAD = (LOAD, Let("n", "index", ("i",), "i64"), Let("t", "isnan", ("a",), "bool"))
 
 
-def loop(*statements: Statement) -> tuple[Statement, ...]:
+def loop(*statements: Statement, parallel: bool = False) -> tuple[Statement, ...]:
     """The statements in a loop over 8 elements, after a few that define scalars."""
-    return (For("i", 8, HEAD + statements),)
+    return (For("i", 8, HEAD + statements, parallel),)
 
 
 def contract(**changes: object) -> tuple[Statement, ...]:
@@ -101,6 +101,9 @@ BROKEN = {
     "expected buffers that can be read, got o": contract(lhs="o"),
     "expected a contraction outside of loops": (For("i", 2, contract()),),
     "expected no loop after a contraction's sum": contract(body=(For("i", 2, ()),)),
+    "expected iterations that write what no other touches, got u": loop(
+        Accumulate("sum", "u", Affine(), "a"), parallel=True
+    ),
 }
 
 

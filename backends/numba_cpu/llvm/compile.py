@@ -112,6 +112,11 @@ class LoadedObject:
 
     engine: llvm.ExecutionEngine
 
+    def keep(self) -> None:
+        """Leave the code in memory as long as the process runs; no address can be asked for then.
+        """
+        self.engine.detach()
+
     def address(self, symbol: str) -> int:
         """The address of a function; raises InternalError where there is none of that name."""
         address = self.engine.get_function_address(symbol)

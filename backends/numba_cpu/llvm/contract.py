@@ -6,6 +6,7 @@ with lanes along the tile's columns (along its rows where there is one column).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from irgrad.backends.numba_cpu.llvm.contraction import (
     contraction_function,
     workspace_bytes,
 )
+from irgrad.backends.numba_cpu.llvm.contraction_plan import make_plans
 from irgrad.backends.numba_cpu.llvm.contraction_switches import contraction_switches
 from irgrad.backends.numba_cpu.llvm.emit import Group, KernelEmitter, Scope
 from irgrad.backends.numba_cpu.llvm.schedule import choose_lanes
@@ -37,6 +39,7 @@ from irgrad.backends.numba_cpu.llvm.vectors import (
 )
 from irgrad.ir.dims import Dim, Size, product
 from irgrad.ir.types import DTYPES
+from irgrad.kernel.independent import tells_apart
 from irgrad.kernel.ir import (
     Accumulate,
     Affine,
@@ -50,6 +53,7 @@ from irgrad.kernel.ir import (
 )
 
 Indices = tuple[ContractionIndex, ...]
+ROWS_TOGETHER = 256  # of a part, for which packing the other operand again costs little
 
 
 def contract_workspace(contract: Contract, vector_bytes: int) -> int:
@@ -57,6 +61,35 @@ def contract_workspace(contract: Contract, vector_bytes: int) -> int:
     if not _is_blocked(contract):
         return 0
     return workspace_bytes(_spec(contract), vector_bytes)
+
+
+def divided_rows(contract: Contract, vector_bytes: int) -> tuple[Size, int] | None:
+    """(rows, batch elements included; how many of them are enough for a part); None for a
+    contraction that cannot be divided, or of a single tile of rows."""
+    if not _is_blocked(contract) or not _has_own_points(contract):
+        return None
+    plan = make_plans(_spec(contract), vector_bytes, _plain_store(contract) is None)[0]
+    batch = product(axis.extent for axis in plan.batch)
+    if isinstance(plan.m, int) and plan.m <= plan.rows and batch == 1:
+        return None
+    return plan.m * batch, ROWS_TOGETHER
+
+
+def _has_own_points(contract: Contract) -> bool:
+    """Whether what follows the sum touches, in a buffer that it writes, its point's places alone.
+    """
+    extents = {index.name: index.extent for index in contract.batch}
+    extents[contract.row] = _extent(contract.m)
+    extents[contract.column] = _extent(contract.n)
+    touched = [s for s in contract.body if isinstance(s, Load | Store | Accumulate)]
+    for name in {s.buffer for s in touched if not isinstance(s, Load)}:
+        places = [(s.at, extents) for s in touched if s.buffer == name]
+        indices = [index for index, extent in extents.items() if extent != 1]
+        if name in (contract.lhs, contract.rhs):
+            return False
+        if not all(tells_apart(places, index) for index in indices):
+            return False
+    return True
 
 
 def contract_switches(contract: Contract, vector_bytes: int) -> tuple[str, ...]:
@@ -122,14 +155,22 @@ def _spec(contract: Contract) -> ContractionSpec:
     )
 
 
+Call = Callable[[ir.Function, list[ir.Value], int], None]
+
+
 def emit_contract(
     emitter: KernelEmitter,
     scope: Scope,
     kernel: Kernel,
     contract: Contract,
     workspace: ir.Value | None,
+    call_parts: Call | None = None,
 ) -> None:
-    """Emit a contraction of the kernel's outermost body."""
+    """Emit a contraction of the kernel's outermost body.
+
+    call_parts: of a divided one emits the call of its parts, given the function, the arguments
+    before part and parts, and which of them is the workspace.
+    """
     if not _is_blocked(contract):
         _emit_loops(emitter, scope, contract)
         return
@@ -150,8 +191,9 @@ def emit_contract(
         extra.append(emitter.context)
     epilogue = None if store is not None else _Epilogue(emitter, contract, names).emit
     function = contraction_function(
-        builder.module, name, _spec(contract), emitter.vector_bytes, epilogue, len(extra), dims
-    )
+        builder.module, name, _spec(contract), emitter.vector_bytes, epilogue, len(extra), dims,
+        call_parts is not None,
+    )  # fmt: skip
     if store is not None:
         arguments.append(_operand(emitter, builder, store.buffer, store.at))
     else:
@@ -159,7 +201,10 @@ def emit_contract(
     if emitter.sizes is not None:
         assert emitter.sizes.dims is not None
         extra.append(emitter.sizes.dims)
-    builder.call(function, [*arguments, workspace, *extra])
+    if call_parts is not None:
+        call_parts(function, [*arguments, workspace, *extra], len(arguments))
+    else:
+        builder.call(function, [*arguments, workspace, *extra])
 
 
 def _operand(

@@ -23,12 +23,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from math import gcd
+from operator import mul
 
 from llvmlite import ir
 
 from irgrad.backends.numba_cpu.llvm.contraction_emit import (
     BYTES,
     I1,
+    I64,
     INTEGERS,
     VOID,
     advance,
@@ -144,11 +146,13 @@ def contraction_function(
     epilogue: Epilogue | None = None,
     extra_pointers: int = 0,
     dims: Sequence[str] = (),
+    divided: bool = False,
 ) -> ir.Function:
     """Emit `internal void name(T* a, T* b, T* c, i8* workspace, i8* extra...)` and return it.
 
     Where `dims` names sizes one more pointer follows, to their i64 values, which also is the last
-    of the epilogue's `extra`.
+    of the epilogue's `extra`. A divided one also takes `i64 part, i64 parts`: it computes part
+    `part` of so many, by row tiles of batch elements, with a workspace of its own.
 
     C and the workspace alias nothing else; C may be uninitialised, and every element of it is
     written. An empty k gives zeros. `vector_bytes` is 64, 32 or 16. With an epilogue nothing is
@@ -158,6 +162,7 @@ def contraction_function(
     assert vector_bytes in (16, 32, 64) and spec.dtype in PANEL_LENGTH
     pointer = element_type(spec.dtype).as_pointer()
     arguments = [pointer, pointer, pointer] + [BYTES] * (1 + extra_pointers + bool(dims))
+    arguments += [I64] * (2 * divided)
     function = ir.Function(module, ir.FunctionType(VOID, arguments), name)
     function.linkage = "internal"
     function.attributes.add("nounwind")
@@ -167,7 +172,7 @@ def contraction_function(
     plans = make_plans(spec, vector_bytes, epilogue is not None)
     if not plans[0].empty:
         with _sizes(builder, dims) as sizes:
-            _emit_body(_Code(builder, vector_bytes, sizes), plans, epilogue)
+            _emit_body(_Code(builder, vector_bytes, sizes, divided), plans, epilogue)
     builder.ret_void()
     return function
 
@@ -181,17 +186,23 @@ def _sizes(builder: ir.IRBuilder, dims: Sequence[str]) -> Iterator[Sizes | None]
     first = ir.IRBuilder(builder.block)
     start = builder.append_basic_block("start")
     builder.position_at_end(start)
-    yield Sizes(first, first.bitcast(builder.function.args[-1], POINTER), dims)
+    yield Sizes(first, first.bitcast(_pointers(builder)[-1], POINTER), dims)
     first.branch(start)
+
+
+def _pointers(builder: ir.IRBuilder) -> list[ir.Value]:
+    """The arguments of the function that are pointers."""
+    return [value for value in builder.function.args if value.type != I64]
 
 
 @dataclass(frozen=True, slots=True)
 class _Code:
-    """Where a contraction is built, for which vectors, and its named sizes."""
+    """Where a contraction is built, for which vectors, its named sizes, and whether in parts."""
 
     builder: ir.IRBuilder
     vector_bytes: int
     sizes: Sizes | None
+    divided: bool
 
     def value(self, size: Size) -> Number:
         """The number that a size is."""
@@ -206,6 +217,7 @@ class _Setup:
 
     `flags` say whether roles are swapped, A and B are packed, tiles are buffered; `places` where in
     the workspace panels and tiles then are. `row_block` row tiles of `row_tiles` share a buffer.
+    `row_units` can be computed apart; the last of them has all row tiles that are left.
     """
 
     parameters: ir.Value
@@ -214,12 +226,13 @@ class _Setup:
     places: tuple[Number, ...]
     row_tiles: Number
     row_block: Number
+    row_units: Number
 
     def values(self) -> list[ir.Value]:
         """All of it as values."""
         steps = [getattr(self.steps, name) for name in Steps.__slots__]
         flags = [I1(x) if isinstance(x, bool) else x.value for x in self.flags]
-        numbers = (*self.places, self.row_tiles, self.row_block)
+        numbers = (*self.places, self.row_tiles, self.row_block, self.row_units)
         return [self.parameters, *steps, *flags, *map(as_value, numbers)]
 
     @staticmethod
@@ -228,8 +241,8 @@ class _Setup:
         parameters, *rest = values
         steps, rest = Steps(*rest[:6]), rest[6:]
         flags = tuple(Condition(builder, value) for value in rest[:4])
-        *places, tiles, block = (Count(builder, value) for value in rest[4:])
-        return _Setup(parameters, steps, flags, tuple(places), tiles, block)
+        *places, tiles, block, units = (Count(builder, value) for value in rest[4:])
+        return _Setup(parameters, steps, flags, tuple(places), tiles, block, units)
 
 
 def _emit_body(code: _Code, plans: tuple[Plan, ...], epilogue: Epilogue | None) -> None:
@@ -243,6 +256,9 @@ def _emit_body(code: _Code, plans: tuple[Plan, ...], epilogue: Epilogue | None) 
                 guards.enter_context(builder.if_then((number > 0).value))
         setup = _setup(code, plans, epilogue)
         frame = ir.Constant(BYTES, None) if epilogue is None else _frame(builder)
+        if code.divided:
+            _emit_part(code, plan, setup, frame)
+            return
         axes = [code.value(axis.extent) for axis in plan.batch]
         blocks = tiles_of(setup.row_tiles, setup.row_block)
         if not isinstance(blocks, int) or blocks > 1:
@@ -258,6 +274,38 @@ def _emit_body(code: _Code, plans: tuple[Plan, ...], epilogue: Epilogue | None) 
             operands = _operands(code, plan, setup, indices)
             context = Context(workspace, frame, batch.value)
             call_loops(builder, setup.parameters, operands, context, setup.steps, (first, tiles))
+
+
+def _emit_part(code: _Code, plan: Plan, setup: _Setup, frame: ir.Value) -> None:
+    """The same for a range of units, which are those of rows for one batch element after another.
+
+    C in its place has row tiles that overlap, the last two: one unit has both.
+    """
+    builder = code.builder
+    *_, part, parts = builder.function.args
+    extents = [code.value(axis.extent) for axis in plan.batch]
+    units, total = setup.row_units, reduce(mul, extents, setup.row_units)
+    start, stop = (
+        builder.udiv(builder.mul(as_value(total), number), parts)
+        for number in (part, builder.add(part, integer(1)))
+    )
+    with builder.if_then(builder.icmp_signed("<", start, stop)), turning_loop(builder, 1) as turns:
+        unit = builder.add(start, turns.indices[0])
+        batch, first = (f(unit, as_value(units)) for f in (builder.udiv, builder.urem))
+        count = minimum(builder, builder.sub(stop, unit), as_value(setup.row_block))
+        left = builder.sub(as_value(units), first)
+        last = builder.icmp_signed(">=", count, left)
+        rest = builder.sub(as_value(setup.row_tiles), first)
+        tiles = builder.select(last, rest, count)
+        indices: list[ir.Value] = []
+        flat = batch
+        for extent in reversed(extents):
+            indices.insert(0, builder.urem(flat, as_value(extent)))
+            flat = builder.udiv(flat, as_value(extent))
+        operands = _operands(code, plan, setup, indices)
+        context = Context(builder.function.args[3], frame, batch)
+        call_loops(builder, setup.parameters, operands, context, setup.steps, (first, tiles))
+        turns.limits = [(builder.sub(stop, start), minimum(builder, count, left))]
 
 
 def _setup(code: _Code, plans: tuple[Plan, ...], epilogue: Epilogue | None) -> _Setup:
@@ -308,7 +356,16 @@ def _setup_of(
         (scratch.a, scratch.b, scratch.buffer),
         row_tiles,
         row_block,
+        _row_units(code, plan, row_tiles),
     )
+
+
+def _row_units(code: _Code, plan: Plan, row_tiles: Number) -> Number:
+    """Row tiles, but for the last where it overlaps the one before it in C."""
+    if plan.buffered:
+        return row_tiles
+    full = code.value(plan.m) // plan.rows
+    return choose(full > 0, full, 1)
 
 
 @contextmanager
@@ -405,7 +462,7 @@ def _packer(
 
 def _frame(builder: ir.IRBuilder) -> ir.Value:
     """The arguments that an epilogue may use, stored where its function finds them."""
-    a, b, c, _, *extra = builder.function.args
+    a, b, c, _, *extra = _pointers(builder)
     values = [builder.bitcast(value, BYTES) for value in (a, b, c, *extra)]
     frame = builder.alloca(ir.ArrayType(BYTES, len(values)))
     first = builder.bitcast(frame, BYTES.as_pointer())
@@ -428,7 +485,7 @@ def _epilogue_function(
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     _, _, frame, _, tile, batch, m, n, m_count, n_count = function.args
     first = builder.bitcast(frame, BYTES.as_pointer())
-    extra = range(3, len(caller.function.args) - 1)
+    extra = range(3, len(_pointers(caller)) - 1)
     pointer = element_type(plan.dtype).as_pointer()
     values = [builder.load(advance(builder, first, index)) for index in (0, 1, 2, *extra)]
     a, b, c = (builder.bitcast(value, pointer) for value in values[:3])

@@ -127,6 +127,15 @@ class Scope:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the range of loop index `index`: from `start` to below `stop`, which is more."""
+
+    index: str
+    start: ir.Value
+    stop: ir.Value
+
+
 LoopEmitter = Callable[["KernelEmitter", Scope, For | Every | Reduce], None]
 Mark = Callable[[ir.IRBuilder, Statement], None]
 
@@ -137,7 +146,7 @@ class KernelEmitter:
     pointers: of each buffer by name. context: pointer to the irg_ctx where the kernel has checks.
     stack: builds in the function's first block, where stack arrays belong. mark: is called with
     each builder of a statement before it is emitted, to set the builder's debug metadata.
-    sizes: the values of named sizes.
+    sizes: the values of named sizes. part: the part of a loop that is emitted instead of all of it.
     """
 
     def __init__(
@@ -151,6 +160,7 @@ class KernelEmitter:
         stack: ir.IRBuilder | None = None,
         mark: Mark | None = None,
         sizes: Sizes | None = None,
+        part: Part | None = None,
     ) -> None:
         self.buffers = buffers
         self.pointers = pointers
@@ -161,6 +171,11 @@ class KernelEmitter:
         self.stack = stack
         self.mark = mark
         self.sizes = sizes
+        self.part = part
+
+    def part_of(self, loop: For) -> Part | None:
+        """The part of a loop that is emitted, None for all of it."""
+        return self.part if self.part is not None and self.part.index == loop.index else None
 
     def size(self, size: Size) -> ir.Value | int:
         """The value of a size: an int where it is a number."""

@@ -3,7 +3,8 @@
 `int32_t irg_<name>(irg_ctx *ctx, const int64_t *dims, void *const *buffers, void *arena)` runs the
 calls in order. dims: the numbers behind the program's named sizes. buffers: the inputs, then the
 outputs. arena: `arena_bytes` bytes, aligned to 64: the program's own (of one with named sizes its
-slots, as `slot_offsets` places them), then scratch of the kernel that runs. Returns 1 where a check
+slots, as `slot_offsets` places them), then scratch of the kernel that runs, of each worker where
+`parallel_for` is given: `worker_bytes` more for every one but the first. Returns 1 where a check
 among the guard calls has failed, before any later call, else 0. The caller zeroes `ctx->status`;
 `irg_ctx` is described in `checks`.
 """
@@ -22,6 +23,7 @@ from irgrad.backends.numba_cpu.llvm.function import (
     needs_context,
 )
 from irgrad.backends.numba_cpu.llvm.sizes import Sizes
+from irgrad.backends.numba_cpu.llvm.split import plan_splits
 from irgrad.backends.numba_cpu.llvm.timer import STARTS, emit_lap
 from irgrad.backends.numba_cpu.llvm.vectors import I8, I32, POINTER, integer
 from irgrad.kernel.ir import Kernel
@@ -41,6 +43,14 @@ def arena_bytes(program: Program, vector_bytes: int) -> int:
     """
     scratch = max((kernel_workspace(k, vector_bytes) for k in program.kernels), default=0)
     return _aligned(program.arena_bytes) + scratch
+
+
+def worker_bytes(program: Program, vector_bytes: int) -> int:
+    """How much longer the arena has to be for each worker beyond the first; 0: nothing is divided.
+    """
+    divided = [k for k in program.kernels if plan_splits(k, vector_bytes)]
+    needed = [max(ALIGNMENT, kernel_workspace(k, vector_bytes)) for k in divided]
+    return max(needed, default=0)
 
 
 def program_module(
@@ -99,7 +109,7 @@ def _emit_entry(
             arguments.append(dims)
         if kernel_workspace(kernel, vector_bytes):
             arguments.append(addresses.of(scratch))
-        if needs_context(kernel):
+        if needs_context(kernel, vector_bytes):
             arguments.append(context)
         builder.call(functions[call.kernel], arguments)
         if timed:

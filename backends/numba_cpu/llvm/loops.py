@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from irgrad.backends.numba_cpu.llvm.emit import Group, KernelEmitter, Scope
+from irgrad.backends.numba_cpu.llvm.emit import Group, KernelEmitter, Part, Scope
 from irgrad.backends.numba_cpu.llvm.reductions import (
     define_results,
     emit_sequential_reduce,
@@ -72,6 +72,10 @@ def _every(emitter: KernelEmitter, scope: Scope, every: Every) -> None:
 
 
 def _counted(emitter: KernelEmitter, scope: Scope, loop: For) -> None:
+    part = emitter.part_of(loop)
+    if part is not None:
+        _turns(emitter, scope, loop, part.stop, part.start)
+        return
     if isinstance(loop.extent, int):
         _turns(emitter, scope, loop, loop.extent)
         return
@@ -80,9 +84,15 @@ def _counted(emitter: KernelEmitter, scope: Scope, loop: For) -> None:
         _turns(emitter, scope, loop, extent)
 
 
-def _turns(emitter: KernelEmitter, scope: Scope, loop: For, extent: ir.Value | int) -> None:
+def _turns(
+    emitter: KernelEmitter,
+    scope: Scope,
+    loop: For,
+    stop: ir.Value | int,
+    start: ir.Value | None = None,
+) -> None:
     """A loop of one turn or more."""
-    counted = CountedLoop(scope.builder, extent)
+    counted = CountedLoop(scope.builder, stop, start=start)
     inner = scope.child()
     inner.indices[loop.index] = counted.index
     emitter.emit(inner, loop.body)
@@ -108,8 +118,9 @@ def _unrolled(emitter: KernelEmitter, scope: Scope, loop: For | Reduce) -> None:
 
 def _vector_for(emitter: KernelEmitter, scope: Scope, loop: For, lanes: int) -> None:
     """Full groups in a loop, or one by one where they are few, then the rest under a mask."""
-    if not isinstance(loop.extent, int):
-        _named_vector_for(emitter, scope, loop, lanes)
+    part = emitter.part_of(loop)
+    if part is not None or not isinstance(loop.extent, int):
+        _ranged_vector_for(emitter, scope, loop, lanes, part)
         return
     full, rest = divmod(as_number(loop.extent), lanes)
     builder = scope.builder
@@ -127,20 +138,31 @@ def _vector_for(emitter: KernelEmitter, scope: Scope, loop: For, lanes: int) -> 
         _body(emitter, inner, loop.body, tail_group(loop.index, lanes, full * lanes, rest))
 
 
-def _named_vector_for(emitter: KernelEmitter, scope: Scope, loop: For, lanes: int) -> None:
-    """The same where the extent is known when the kernel runs."""
-    builder, extent = scope.builder, as_value(emitter.size(loop.extent))
-    rest = builder.and_(extent, integer(lanes - 1))
-    full = builder.sub(extent, rest)
-    with builder.if_then(builder.icmp_signed(">", full, integer(0))):
-        counted = CountedLoop(builder, full, lanes)
+def _ranged_vector_for(
+    emitter: KernelEmitter, scope: Scope, loop: For, lanes: int, part: Part | None
+) -> None:
+    """The same where the range is known when the kernel runs; a part starts with a full group."""
+    builder = scope.builder
+    start = None if part is None else part.start
+    stop = as_value(emitter.size(loop.extent)) if part is None else part.stop
+    rest = builder.and_(stop, integer(lanes - 1))
+    full = builder.sub(stop, rest)
+    with builder.if_then(builder.icmp_signed(">", full, start or integer(0))):
+        counted = CountedLoop(builder, full, lanes, start)
         inner = _group_scope(scope, counted.hoist)
         _body(emitter, inner, loop.body, Group(loop.index, lanes, counted.index, None, lanes))
         counted.close([])
+    if isinstance(loop.extent, int) and loop.extent % lanes == 0:
+        return
     with builder.if_then(builder.icmp_signed(">", rest, integer(0))):
-        mask = lanes_below(builder, rest, lanes)
         inner = _group_scope(scope, builder)
-        _body(emitter, inner, loop.body, Group(loop.index, lanes, full, mask, None))
+        if isinstance(loop.extent, int):
+            last, active = divmod(loop.extent, lanes)
+            group = tail_group(loop.index, lanes, last * lanes, active)
+        else:
+            mask = lanes_below(builder, rest, lanes)
+            group = Group(loop.index, lanes, full, mask, None)
+        _body(emitter, inner, loop.body, group)
 
 
 def _group_scope(scope: Scope, hoist: ir.IRBuilder) -> Scope:

@@ -57,13 +57,14 @@ def cost(body: Iterable[Statement]) -> int:
         elif isinstance(statement, For | Reduce):
             total += likely(statement.extent) * cost(statement.body)
         elif isinstance(statement, Let):
-            total += _let_cost(statement)
+            total += let_cost(statement)
         else:
             total += 1
     return total
 
 
-def _let_cost(let: Let) -> int:
+def let_cost(let: Let) -> int:
+    """About the number of instructions of a primitive."""
     if let.op in ("constant", "index"):
         return 0
     slow = SLOW_COSTS.get(let.op)
@@ -189,7 +190,7 @@ def _work_by_size(body: Iterable[Statement], dtypes: Mapping[str, str]) -> Count
             case Let():
                 known = [dtypes[x] for x in statement.operands if x in dtypes]
                 sizes = [DTYPES[x].itemsize for x in (statement.dtype, *known)]
-                work[max(sizes)] += _let_cost(statement)
+                work[max(sizes)] += let_cost(statement)
             case Load():
                 work[DTYPES[statement.dtype].itemsize] += 1
             case Store() | Accumulate() | Check():

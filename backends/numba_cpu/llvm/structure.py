@@ -10,12 +10,18 @@ from irgrad.backends.numba_cpu.llvm.vectors import I64, integer
 
 
 class CountedLoop:
-    """`for index in range(0, stop, step)`, which takes at least one turn.
+    """`for index in range(start, stop, step)`, which takes at least one turn.
 
     The body is what is built between the constructor and `close`. hoist builds before the loop.
     """
 
-    def __init__(self, builder: ir.IRBuilder, stop: ir.Value | int, step: int = 1) -> None:
+    def __init__(
+        self,
+        builder: ir.IRBuilder,
+        stop: ir.Value | int,
+        step: int = 1,
+        start: ir.Value | None = None,
+    ) -> None:
         self.builder = builder
         self.stop = integer(stop) if isinstance(stop, int) else stop
         self.step = step
@@ -25,7 +31,7 @@ class CountedLoop:
         builder.branch(self.head)
         builder.position_at_end(self.head)
         self.index = builder.phi(I64)
-        self.index.add_incoming(integer(0), self.before)
+        self.index.add_incoming(integer(0) if start is None else start, self.before)
         self.carried: list[ir.Value] = []
 
     def carry(self, start: ir.Value) -> ir.Value:

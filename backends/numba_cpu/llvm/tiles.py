@@ -7,6 +7,7 @@ strided operand are read whole, transposed into a small array on the stack, and 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from llvmlite import ir
@@ -88,29 +89,54 @@ def _is_far(at: Affine, index: str, dtype: str) -> bool:
     return size >= 4 and as_number(at.coefficient(index)) * size >= FAR_BYTES
 
 
+def block_rows(tiles: Tiles) -> int:
+    """Rows of a block, of which a part of the loop across has whole ones."""
+    return BLOCK_TILES * tiles.lanes
+
+
 def emit_tiles(emitter: KernelEmitter, scope: Scope, tiles: Tiles) -> None:
     """Full tiles, then the columns and the rows that are left over."""
     inner = scope.child()
     loops = []
     for outer in tiles.outer:
-        counted = CountedLoop(scope.builder, outer.extent)
+        part = emitter.part_of(outer)
+        if part is None:
+            counted = CountedLoop(scope.builder, outer.extent)
+        else:
+            counted = CountedLoop(scope.builder, part.stop, start=part.start)
         inner.indices[outer.index] = counted.index
         loops.append(counted)
-    builder, lanes, rows = scope.builder, tiles.lanes, as_number(tiles.across.extent)
-    full = rows // lanes * lanes
-    height = BLOCK_TILES * lanes
-    blocks = CountedLoop(builder, full, height)
-    left = builder.sub(integer(full), blocks.index)
-    less = builder.icmp_signed("<", left, integer(height))
-    count = builder.select(less, left, integer(height))
-    _emit_block(emitter, inner, tiles, (blocks.index, count))
-    blocks.close([])
-    for row in range(full, rows):
-        last = inner.child()
-        last.indices[tiles.across.index] = row
-        emitter.emit_loop(emitter, last, replace(tiles.along, body=tiles.body))
+    _emit_rows(emitter, inner, tiles)
     for counted in reversed(loops):
         counted.close([])
+
+
+def _emit_rows(emitter: KernelEmitter, scope: Scope, tiles: Tiles) -> None:
+    """Blocks of rows, then those that make no full tile."""
+    builder, lanes, rows = scope.builder, tiles.lanes, as_number(tiles.across.extent)
+    part = emitter.part_of(tiles.across)
+    full, height = rows // lanes * lanes, block_rows(tiles)
+    with ExitStack() as guards:
+        start, stop = None, integer(full)
+        if part is not None:
+            start = part.start
+            guards.enter_context(builder.if_then(builder.icmp_signed("<", start, stop)))
+            less = builder.icmp_signed("<", part.stop, stop)
+            stop = builder.select(less, part.stop, stop)
+        blocks = CountedLoop(builder, stop, height, start)
+        left = builder.sub(stop, blocks.index)
+        less = builder.icmp_signed("<", left, integer(height))
+        count = builder.select(less, left, integer(height))
+        _emit_block(emitter, scope, tiles, (blocks.index, count))
+        blocks.close([])
+    with ExitStack() as guards:
+        if part is not None and full < rows:
+            last = builder.icmp_signed("==", part.stop, integer(rows))
+            guards.enter_context(builder.if_then(last))
+        for row in range(full, rows):
+            inner = scope.child()
+            inner.indices[tiles.across.index] = row
+            emitter.emit_loop(emitter, inner, replace(tiles.along, body=tiles.body))
 
 
 def _emit_block(

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
 from . import layout
+from .pool_text import POOL_FUNCTIONS, pool_text
 
 HEADER = 8
 RECORD = 8
@@ -36,11 +37,12 @@ class Door:
 
     call: takes the addresses of a table and of a frame, the arguments and the outputs; gives OK,
     CHECK_FAILED, or NOT_PLAIN where nothing was run because an argument has to be looked at in
-    Python. engine: owns the code.
+    Python. addresses: of all functions by name, those of the pool among them. They stay in memory
+    to the end of the process, as threads of the pool are in them.
     """
 
     call: DoorCall
-    engine: object
+    addresses: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +114,26 @@ def door_object() -> bytes:
 @cache
 def load_door(data: bytes) -> Door:
     """The door in an object file, loaded once in a process."""
+    return new_door(data)
+
+
+def new_door(data: bytes) -> Door:
+    """The same loaded anew, with a pool of its own."""
     from ..llvm.compile import load_object
 
     loaded = load_object(data)
+    names = ["irg_door", *(POOL_FUNCTIONS if pool_text() else ())]
+    addresses = {name: loaded.address(name) for name in names}
+    loaded.keep()
     prototype = ctypes.PYFUNCTYPE(
         ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.py_object, ctypes.py_object
     )
-    return Door(prototype(loaded.address("irg_door")), loaded)
+    return Door(prototype(addresses["irg_door"]), addresses)
 
 
 def door_text() -> str:
-    """The LLVM text of the door."""
-    return _TEXT.format(
+    """The LLVM text of the door, and of the pool."""
+    return pool_text() + _TEXT.format(
         type=layout.OB_TYPE,
         count=layout.TUPLE_SIZE,
         items=layout.TUPLE_ITEMS,

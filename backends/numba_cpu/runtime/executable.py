@@ -23,6 +23,7 @@ from .door import FRAME_HEADER, NOT_PLAIN, OK, load_door, make_table
 from .frames import Frame, FramePool, FramePools
 from .instances import Instances
 from .layout import layout_is_known
+from .pool import shared_services
 from .watch_text import NOT_FINITE
 
 if TYPE_CHECKING:
@@ -40,8 +41,9 @@ class Code:
     """Loaded machine code.
 
     address: of the entry, whose name is `symbol`. digest: of the program, equal for equal ones.
-    arena_bytes: scratch memory of a call, beside the slots of a program with named sizes. data: the
-    object file. seconds: compile time by phase.
+    arena_bytes: scratch memory of a call, beside the slots of a program with named sizes;
+    worker_bytes: more of it for each worker but one, 0 where nothing is divided between workers.
+    data: the object file. seconds: compile time by phase.
     door: the object file of the door. owner: what keeps the code in memory.
     """
 
@@ -49,6 +51,7 @@ class Code:
     symbol: str
     digest: str
     arena_bytes: int
+    worker_bytes: int
     data: bytes = field(repr=False)
     door: bytes = field(repr=False)
     seconds: Mapping[str, float]
@@ -78,7 +81,7 @@ class Executable:
         self._graph = graph
         self._code = code
         self._native = native = layout_is_known() if through_door is None else through_door
-        pools = FramePools(Frame)
+        pools = FramePools(partial(_new_frame, code))
 
         def make(dims: Mapping[str, int]) -> Instance:
             pool = pools.of(workspace.bytes(dims), exact=not dims)
@@ -112,6 +115,7 @@ class Executable:
             program.results,
             program.slots,
             code.arena_bytes,
+            code.worker_bytes,
             program.work,
             len(program.kernels),
             code.digest,
@@ -120,6 +124,16 @@ class Executable:
             code.data,
             code.door,
         )
+
+    def divided(self) -> tuple[str, ...]:
+        """The names of the kernels that are divided between threads where they have the work."""
+        if not self._code.worker_bytes:
+            return ()
+        from ..llvm.cpu import host_cpu
+        from ..llvm.split import plan_splits
+
+        lanes, kernels = host_cpu().vector_bytes, self._program.whole.kernels
+        return tuple(kernel.name for kernel in kernels if plan_splits(kernel, lanes))
 
     def numba_function(self) -> object:
         """The function that jitted code calls."""
@@ -176,7 +190,7 @@ class Executable:
         instance = self._of(arguments)
         arrays = instance.plan.bound_arrays(arguments, leaves)
         buffers = _addresses((*arrays.inputs, *arrays.outputs))
-        frame, calls = Frame(instance.arena_bytes), len(self._program.whole.calls)
+        frame, calls = instance.new_frame(), len(self._program.whole.calls)
         return timed_run(
             self._timed_code, arrays, instance.dims, buffers, frame, calls, instance.failure
         )
@@ -191,7 +205,7 @@ class Executable:
 class Instance:
     """Code under the numbers behind its named sizes, of which a program may have none.
 
-    plan: how it is called. dims: the numbers. arena_bytes: scratch memory of a call.
+    plan: how it is called. dims: the numbers.
     """
 
     def __init__(
@@ -208,7 +222,6 @@ class Instance:
         flops and bytes of a call. native: whether calls go through the door."""
         self.plan = plan
         self.dims = np.array(dims, np.int64)
-        self.arena_bytes = pool.arena_bytes
         self._code = code
         self._pool = pool
         self._watch = watch
@@ -216,6 +229,10 @@ class Instance:
         self._dims_address: int = self.dims.__array_interface__["data"][0]
         self._entry = ctypes.CFUNCTYPE(ctypes.c_int32, *(ctypes.c_void_p,) * 4)(self._address)
         self.call = self._through_door(work) if native else self._through_python()
+
+    def new_frame(self) -> Frame:
+        """A frame for one call."""
+        return self._pool.new()
 
     def _through_door(self, work: int) -> Call:
         door, plan = load_door(self._code.door).call, self.plan
@@ -269,7 +286,7 @@ class Instance:
     ) -> BoundRun:
         """Fix arguments and results; captures that have to be copied are copied at each run."""
         arrays, watch = self.plan.bound_arrays(arguments, leaves), self._watch
-        frame = Frame(self.arena_bytes) if watch is None else watch.frame()
+        frame = self.new_frame()
         buffers = _addresses((*arrays.inputs, *arrays.outputs))
 
         def fail() -> NoReturn:
@@ -290,6 +307,13 @@ class Instance:
     def failure(self, frame: Frame) -> CheckError:
         """The error of the check that failed in a frame, whose record is cleared."""
         return self.plan.failure(*frame.take_failure())
+
+
+def _new_frame(code: Code, arena_bytes: int) -> Frame:
+    """A frame with the services of this process, where the code has use for them."""
+    if not code.worker_bytes:
+        return Frame(arena_bytes)
+    return Frame(arena_bytes, 0, shared_services(code.door), code.worker_bytes)
 
 
 def _fail(

@@ -9,15 +9,17 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from .door import FRAME_HEADER
+from .pool import Services
 
 ALIGNMENT = 64
 POOL_BYTES = 64 << 20
 POOL_FRAMES = 16
+RECORD_BYTES = 24  # of an irg_ctx, before its services
 WATCH_AT = FRAME_HEADER - 8  # in the header: where the address of a table of `watch` is
 
 
 class Context(ctypes.Structure):
-    """The irg_ctx of the entry: the record of a failed check, and the table of services."""
+    """The irg_ctx of the entry: the record of a failed check, then services."""
 
     _fields_ = [
         ("status", ctypes.c_int64),
@@ -25,27 +27,38 @@ class Context(ctypes.Structure):
         ("position", ctypes.c_int64),
         ("parallel_for", ctypes.c_void_p),
         ("lapack", ctypes.c_void_p),
+        ("pool", ctypes.c_void_p),
+        ("workers", ctypes.c_int64),
     ]
 
 
 class Frame:
     """One block of memory: an irg_ctx at `address`, the arena `FRAME_HEADER` bytes later.
 
-    watch: the address of the table where the code looks at its results, see `watch`.
+    watch: the address of the table where the code looks at its results, see `watch`. services: of
+    the irg_ctx, if any; then the arena is longer, by `worker_bytes` for each worker but one.
     """
 
-    __slots__ = ("_memory", "_watch", "address")
+    __slots__ = ("_memory", "address")
 
-    def __init__(self, arena_bytes: int, watch: int = 0) -> None:
+    def __init__(
+        self,
+        arena_bytes: int,
+        watch: int = 0,
+        services: Services | None = None,
+        worker_bytes: int = 0,
+    ) -> None:
+        if services is not None:
+            arena_bytes += (services.workers - 1) * worker_bytes
         self._memory = np.empty(FRAME_HEADER + arena_bytes + ALIGNMENT, dtype=np.uint8)
         start = self._memory.__array_interface__["data"][0]
         self.address = -(-start // ALIGNMENT) * ALIGNMENT
-        self._watch = watch
-        self._clear()
-
-    def _clear(self) -> None:
         ctypes.memset(self.address, 0, FRAME_HEADER)
-        ctypes.c_uint64.from_address(self.address + WATCH_AT).value = self._watch
+        ctypes.c_uint64.from_address(self.address + WATCH_AT).value = watch
+        if services is not None:
+            context = Context.from_address(self.address)
+            context.parallel_for, context.pool = services.parallel_for, services.pool
+            context.workers = services.workers
 
     @property
     def status(self) -> int:
@@ -56,7 +69,7 @@ class Frame:
         """The number and the flat position of the check that failed; clears the record."""
         context = Context.from_address(self.address)
         failure = int(context.check), int(context.position)
-        self._clear()
+        ctypes.memset(self.address, 0, RECORD_BYTES)
         return failure
 
 
@@ -96,7 +109,11 @@ class FramePool(Generic[F]):
         try:
             return self.free.pop()
         except IndexError:
-            return self._make(self.arena_bytes)
+            return self.new()
+
+    def new(self) -> F:
+        """A new frame."""
+        return self._make(self.arena_bytes)
 
     def give(self, frame: F) -> None:
         """Hand a frame back."""

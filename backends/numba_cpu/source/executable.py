@@ -61,6 +61,10 @@ class SourceExecutable:
         """The code of one kernel, as Python, LLVM or assembly text."""
         return kernel_text(self._program, kernel, form)
 
+    def divided(self) -> tuple[str, ...]:
+        """The names of the kernels that are divided between threads where they have the work."""
+        return ()
+
     def numba_function(self) -> object:
         """The function that jitted code calls."""
         from ..runtime.numba_door import numba_function
