@@ -18,6 +18,7 @@ from .ir import (
     Affine,
     Buffer,
     Contract,
+    Every,
     For,
     Load,
     Reduce,
@@ -46,6 +47,8 @@ def accesses(body: Sequence[Statement], extents: Extents) -> Iterator[Access]:
             case For() | Reduce() if statement.extent != 0:
                 inner = {**extents, statement.index: statement.extent}
                 yield from accesses(statement.body, inner)
+            case Every():
+                yield from accesses(statement.body, extents)
 
 
 def shared_buffer(

@@ -13,6 +13,7 @@ import numpy as np
 from irgrad.errors import CheckError
 from irgrad.ir.dims import evaluate
 from irgrad.ir.graph import Graph
+from irgrad.kernel.ir import Contract
 from irgrad.kernel.program import LateProgram, Program, Result
 from irgrad.kernel.slots import Workspace
 from irgrad.runtime.backend import BoundRun, OnNonFinite, Watched
@@ -134,6 +135,22 @@ class Executable:
 
         lanes, kernels = host_cpu().vector_bytes, self._program.whole.kernels
         return tuple(kernel.name for kernel in kernels if plan_splits(kernel, lanes))
+
+    def switches(self) -> tuple[tuple[str, str], ...]:
+        """(kernel, sentence) for each choice that code makes by the numbers of named sizes."""
+        if not self._instances.names:
+            return ()
+        from ..llvm.contract import contract_switches
+        from ..llvm.cpu import host_cpu
+
+        lanes = host_cpu().vector_bytes
+        return tuple(
+            (kernel.name, text)
+            for kernel in self._program.whole.kernels
+            for statement in kernel.body
+            if isinstance(statement, Contract) and kernel.dims
+            for text in contract_switches(statement, lanes)
+        )
 
     def numba_function(self) -> object:
         """The function that jitted code calls."""
