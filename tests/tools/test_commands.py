@@ -29,7 +29,7 @@ def test_alone_shows_help() -> None:
 
 
 @pytest.mark.parametrize("command", ["ir", "run", "compile", "bench peers", "bench matmul",
-                                     "bench calls", "bench nan", "bench start"])
+                                     "bench calls", "bench nan", "bench sizes", "bench start"])
 def test_help_has_an_example(command: str) -> None:
     text = run_well(*command.split(), "--help")
     assert f"irgrad {command}" in text.split("Example", 1)[1]
