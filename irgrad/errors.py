@@ -110,13 +110,15 @@ class InternalError(IrgradError):
 
 
 def brief(value: object, limit: int = 40) -> str:
-    """The start of the repr of a value, at most `limit` characters, as messages quote it.
+    """The repr of a value, as messages quote it: at most `limit` characters, of a longer one the
+    start and "...".
 
     Nested and long containers are cut before they are written, so any value is quick to quote.
     """
     writer = reprlib.Repr()
     writer.maxother = writer.maxstring = limit
     try:
-        return writer.repr(value)[:limit]
+        text = writer.repr(value)
     except ValueError:  # Python refuses to write integers of thousands of digits
         return f"a {type(value).__name__}"
+    return text if len(text) <= limit else f"{text[:limit - 3]}..."

@@ -151,7 +151,13 @@ def _check_shape(
         expected = evaluate(size, dims)
         if got != expected:
             known = ", ".join(f"{name}={dims[name]}" for name in sorted(names(size)))
-            why = f"{size} is {expected} for {known}" if known else str(expected)
+            why = f"{size} is {expected}"
+            if str(size) in dims:
+                why += " by another axis"
+            elif known:
+                why += f" for {known}"
+            else:
+                why = str(expected)
             raise ArgumentError(
                 f"{label}: expected {type_}, got shape {tuple(shape)} (axis {axis}: {why}, "
                 f"got {got})"

@@ -38,10 +38,12 @@ def jit(
     """A function compiled at its first call for each signature of its arguments.
 
     f: a function of arrays, numbers, and nested tuples, lists and dicts of them; left out, jit is a
-    decorator with arguments. specs: types that the arguments must have, as for `compile`; where
-    sizes are names, one compile serves all sizes. donate: positions or names of arguments
-    whose memory results may take over. static: positions or names of arguments that are plain
-    hashable values; each value is compiled for itself. options: the fields of `Options`.
+    decorator with arguments. specs: types that the arguments must have, one for each argument
+    that is not static, in the argument's own tree: `({"w": "f32[784,10]"}, "f32[n,784]")`; arrays
+    stand for their types; where sizes are names, one compile serves all sizes. donate: positions
+    or names of arguments whose memory results may take over. static: positions or names of
+    arguments that are plain hashable values; each value is compiled for itself. options: the
+    fields of `Options`.
 
     Called inside a trace, the function becomes part of it. Globals and closure cells that `f` and
     the functions it calls read are watched: where one of them has changed, `f` is compiled anew.
@@ -73,10 +75,9 @@ def compile(  # noqa: A001
 
     f_or_graph: a function, or a graph, which needs no specs. specs: one for each argument: types
     such as "f32[8,784]", arrays or numbers, in nested tuples, lists and dicts; at the positions of
-    static arguments their values. donate, static, options: as for `jit`. Where a jitted function is
-    given, its specs, donated and static arguments and options hold unless others are given.
-
-    Raises LoweringError for sizes that are names, except with target="reference".
+    static arguments their values. Sizes may be names, as in "f32[n,784]"; see `spec`. donate,
+    static, options: as for `jit`. Where a jitted function is given, its specs, donated and static
+    arguments and options hold unless others are given.
     """
     settings = make_options("compile", options)
     if isinstance(f_or_graph, Graph):
@@ -125,7 +126,13 @@ def _compile_graph(
 
 @ends_at_call
 def spec(text: str) -> TensorType:
-    """The type that a text such as "f32[n,784]" spells; ParseError for other text."""
+    """The type that a text such as "f32[n,784]" spells.
+
+    It is bool, i8 to i64, u8 to u64, f16, bf16, f32, f64, c64 or c128 with the sizes of the axes in
+    brackets, none for a scalar: "f32[]". A size is a number, a name, which stands for any number
+    from 0 on, or made of those by +, - and *: "f32[2*n,m+1]".
+    Raises ParseError for other text.
+    """
     return parse_type(text)
 
 

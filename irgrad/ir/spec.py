@@ -23,7 +23,8 @@ def parse_type(text: str) -> TensorType:
 def read_type(lexer: Lexer) -> TensorType:
     """Read `dtype "[" [size {"," size}] "]"`, sizes not negative where they are numbers."""
     if lexer.kind != "name" or lexer.word not in DTYPES:
-        raise lexer.expected("a type such as f32[n,784]")
+        same = [name for name, dtype in DTYPES.items() if dtype.numpy.name == lexer.word]
+        raise lexer.expected(*same or ["a type such as f32[n,784]"])
     dtype = DTYPES[lexer.word]
     lexer.advance()
     lexer.expect("[", "'[' and the sizes of the axes")

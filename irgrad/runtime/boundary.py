@@ -161,6 +161,8 @@ def _as_array(value: object, parameter: Parameter) -> np.ndarray:
     if isinstance(value, (bool, int, float)):
         return _from_number(value, parameter)
     hint = "; pass numpy.asarray(x)" if isinstance(value, (list, tuple)) else ""
+    if isinstance(value, dict):
+        hint = "; a spec has the structure of its argument"
     raise ArgumentError(
         f"{parameter.label}: expected an array {parameter.type}, got {describe_value(value)}{hint}"
     )

@@ -229,14 +229,14 @@ class SymbolicSize:
     def __index__(self) -> int:
         self._refuse(
             "range(), an index or a shape of NumPy itself",
-            "use irgrad.numpy's arange, zeros or full, a slice, or ig.fori_loop",
+            "use irgrad.numpy's arange, zeros or full, a slice, or ig.vmap",
         )
 
     def __len__(self) -> int:
         self._refuse("len()", "it is a number")
 
     def __iter__(self) -> NoReturn:
-        self._refuse("iteration", "use ig.fori_loop, or give the axis a fixed size in the spec")
+        self._refuse("iteration", "it is a number")
 
     def __round__(self, digits: Any = None) -> NoReturn:
         self._refuse("round()", "it is a whole number")

@@ -341,8 +341,8 @@ class Tracer:
     def __iter__(self) -> Iterator[Tracer]:
         if not self.ndim or isinstance(self.type.shape[0], Dim):
             self._fail(ShapeError(
-                f"iteration: expected a first axis of fixed size, got {self.type}; use ig.scan or "
-                "ig.fori_loop, or fix the size in the spec"
+                f"iteration: expected a first axis of fixed size, got {self.type}; use sums, "
+                "products or ig.vmap, or fix the size in the spec"
             ))
         return iter([self[i] for i in range(len(self))])
 
@@ -361,8 +361,8 @@ class Tracer:
     def __bool__(self) -> bool:
         self._refuse(
             "bool() (if, while, and, or, not, in)",
-            "write np.where(condition, a, b), np.logical_and(...) or ig.cond(condition, f, g), or "
-            "pass what decides as static=",
+            "write np.where(condition, a, b) or np.logical_and(...), or pass what decides as "
+            "static=",
         )
 
     def __float__(self) -> float:

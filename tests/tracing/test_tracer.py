@@ -79,7 +79,7 @@ def add_into_array(x: Any) -> None:
 
 @pytest.mark.parametrize("use, message", [
     (lambda x: 1 if x[0] > 0 else 2, r"bool\(\).*np.where"),
-    (lambda x: x[0] in [1.0], r"bool\(\).*ig.cond"),
+    (lambda x: x[0] in [1.0], r"bool\(\).*np.where"),
     (lambda x: float(x[0]), r"float\(\).*static="),
     (lambda x: int(x[0]), r"int\(\).*astype\(int\)"),
     (lambda x: complex(x[0]), r"complex\(\)"),

@@ -102,8 +102,11 @@ def registry_functions() -> dict[str, Callable[..., Any]]:
     return found
 
 
-def op_function(name: str) -> Callable[[Any], Any]:
-    """A function of one float operand that NumPy lacks, from its op; integers become float64."""
+def op_function(name: str, meaning: str) -> Callable[[Any], Any]:
+    """A function of one float operand that NumPy lacks, from its op; integers become float64.
+
+    meaning: the function's docstring.
+    """
 
     def outside(x: Any) -> Any:
         array = plain_array(name, x)
@@ -121,11 +124,16 @@ def op_function(name: str) -> Callable[[Any], Any]:
         return t.wrap(converted.op(name), traced_x.weak)
 
     function.__name__ = function.__qualname__ = name
+    function.__doc__ = meaning
     return function
 
 
-erf, erfc, sigmoid = op_function("erf"), op_function("erfc"), op_function("sigmoid")
-softplus, relu, rsqrt = op_function("softplus"), op_function("relu"), op_function("rsqrt")
+erf = op_function("erf", "The error function, 2 / sqrt(pi) * integral of exp(-t**2) from 0 to x.")
+erfc = op_function("erfc", "1 - erf(x), with the digits of small results.")
+sigmoid = op_function("sigmoid", "1 / (1 + exp(-x)).")
+softplus = op_function("softplus", "log(1 + exp(x)), without overflow.")
+relu = op_function("relu", "x above 0, else 0, as is the derivative at 0.")
+rsqrt = op_function("rsqrt", "1 / sqrt(x).")
 
 
 @traced(lambda x: x)
