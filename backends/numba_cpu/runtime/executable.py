@@ -243,7 +243,9 @@ class Instance:
         self._pool = pool
         self._watch = watch
         self._address = code.address if watch is None else watch.code.entry
-        self._dims_address: int = self.dims.__array_interface__["data"][0]
+        # None where there are no dims: ctypes passes it faster than a number.
+        place: int = self.dims.__array_interface__["data"][0]
+        self._dims_address = place if dims else None
         self._entry = ctypes.CFUNCTYPE(ctypes.c_int32, *(ctypes.c_void_p,) * 4)(self._address)
         self.call = self._through_door(work) if native else self._through_python()
 
@@ -255,7 +257,7 @@ class Instance:
         door, plan = load_door(self._code.door).call, self.plan
         table = make_table(
             self._address, plan.inputs, len(plan.outputs), work > SHORT_WORK,
-            self._dims_address,
+            self._dims_address or 0,
         )  # fmt: skip
         address = table.__array_interface__["data"][0]
         types, select = plan.outputs, plan.selection()
