@@ -102,7 +102,7 @@ def _least_numbers(size: Size) -> Iterator[tuple[str, int]]:
     added = [monomial for monomial, coefficient in terms.items() if coefficient > 0]
     if constant >= 0 or not added:
         return
-    for name, power in added[0]:
+    for name, _ in added[0]:
         if added == [((name, 1),)]:
             yield name, -(constant // terms[added[0]])
         elif all(name in dict(monomial) for monomial in added):
