@@ -19,6 +19,8 @@ import pytest
 from cli_runs import error_of, run, run_well
 
 import irgrad as ig
+from irgrad.backends import numba_cpu
+from irgrad.backends.numba_cpu.llvm import reductions
 from irgrad.errors import ArgumentError, CheckError
 from irgrad.ir import Graph
 from irgrad.ops import registry
@@ -201,6 +203,19 @@ def test_named_sizes_and_captures() -> None:
     right = bisect(lambda x: np.exp(x) * table, "f64[n,3]", check="passes")
     said = "no difference found; checked passes of main on 3 random inputs of sizes [3, 3], [3]\n"
     assert str(right) == said
+
+
+def test_code_for_all_sizes_that_is_wrong_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = reductions.lanes_below
+
+    def fewer(builder: Any, rest: Any, lanes: int) -> Any:
+        return right(builder, builder.sub(rest, rest.type(1)), lanes)
+
+    monkeypatch.setattr(reductions, "lanes_below", fewer)
+    assert not bisect(kernels.long_total, "f64[5]", check="kernels").found
+    found = bisect(kernels.long_total, "f64[n]", check="kernels", budget=0)
+    numba_cpu._codes.cache_clear()
+    assert found.stage == "code" and "%x: f64[n]" in found.ir
 
 
 def test_arguments_are_checked() -> None:
