@@ -53,6 +53,8 @@ class SizeGuard:
 def size_guards(graph: Graph) -> tuple[SizeGuard, ...]:
     """The guards of a graph and its regions, in order, each once; none where all sizes are numbers.
     """
+    if not named_sizes(graph):
+        return ()
     found: dict[object, SizeGuard] = {}
     for guard in _guards(graph):
         found.setdefault((guard.size, guard.factors, guard.meaning), guard)
@@ -96,15 +98,17 @@ def _lowest_terms(size: Size) -> Size:
 
 def _least_numbers(size: Size) -> Iterator[tuple[str, int]]:
     """Names with the least number that each must be for a size to be >= 0, as far as this is seen:
-    n - 3 tells it of n, n*m - 1 that both are at least 1."""
-    if not isinstance(size, Dim) or len(size.terms) != 2:
+    n - 3 tells it of n, n*n + n*m - 1 that n, without which nothing is added, is at least 1."""
+    terms = dict(size.terms) if isinstance(size, Dim) else {}
+    constant = terms.get((), 0)
+    added = [monomial for monomial, coefficient in terms.items() if coefficient > 0]
+    if constant >= 0 or not added:
         return
-    (monomial, coefficient), (rest, constant) = size.terms
-    if rest or coefficient != 1 or constant >= 0:
-        return
-    single = len(monomial) == 1 and monomial[0][1] == 1
-    for name, _ in monomial:
-        yield name, -constant if single else 1
+    for name, _ in added[0]:
+        if added == [((name, 1),)]:
+            yield name, -(constant // terms[added[0]])
+        elif all(name in dict(monomial) for monomial in added):
+            yield name, 1
 
 
 def _guards(graph: Graph) -> Iterator[SizeGuard]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import threading
+import tracemalloc
 import weakref
 from collections.abc import Callable
 from functools import cache, partial
@@ -272,6 +273,30 @@ def test_executables_go_with_their_last_user() -> None:
         assert [one() for one in left] == [None, None]
     finally:
         gc.enable()
+
+
+def test_memory_of_many_sizes() -> None:
+    """Scratch memory and copies of donated arrays are not kept for each size that came along."""
+    def f(x: Any) -> Any:
+        return ig.numpy.exp(x - ig.numpy.max(x))
+
+    compiled = ig.compile(f, "f64[n]", donate=(0,), debug_nan=True)
+    tracemalloc.start()
+    try:
+        for n in range(30_000, 30_060):
+            x = np.zeros(n)
+            assert compiled(x) is x
+        assert tracemalloc.get_traced_memory()[0] < 20 * x.nbytes
+    finally:
+        tracemalloc.stop()
+    x[:] = 0.5
+    x[3] = np.inf
+    given = x.copy()
+    assert (compiled(np.zeros(30_001)) == 1.0).all()
+    with pytest.raises(NonFiniteError):
+        compiled(x)
+    assert np.array_equal(x, given)
+    assert (compiled(np.zeros(30_002)) == 1.0).all()
 
 
 def test_results_that_change_before_the_search() -> None:

@@ -21,6 +21,9 @@ def guards(*sizes: Size) -> list[SizeGuard]:
         ((M - 1,), 3 * M - 1),
         ((2 * M - 5,), M - 3),
         ((N * M - 1,), N - 1),
+        ((N * N + N * M - 1,), N + M - 1),
+        ((4 * N * N - N * M - 3,), N - 1),
+        ((N - M - 2,), N - 2),
         ((N - 1, M - 1), N * M - 1),
         ((N - 3,), 2 * N + M - 6),
         ((N - M,), N - M + 2),
@@ -41,6 +44,9 @@ def test_implied(known: tuple[Size, ...], wanted: Size) -> None:
         ((N - M,), M - N),
         ((N + M - 1,), N - 1),
         ((1 - N,), N - 1),
+        ((N * N + M - 1,), N - 1),
+        ((N - M - 2,), N - 3),
+        ((N - N * M,), N - 1),
     ],
 )
 def test_not_implied(known: tuple[Size, ...], wanted: Size) -> None:

@@ -87,7 +87,7 @@ class Executable:
         more = 0 if services is None else (services.workers - 1) * code.worker_bytes
 
         def new_frame(arena_bytes: int) -> Frame:
-            return Frame(arena_bytes, 0, services, code.worker_bytes)
+            return Frame(arena_bytes, services, code.worker_bytes)
 
         pools = FramePools(new_frame, more)
 
@@ -190,11 +190,12 @@ class Executable:
         if not self._native:
             return None
         program, graph, code, workspace = self._program, self._graph, self._code, self.workspace
+        pools = FramePools(Frame)
 
         def make(dims: Mapping[str, int]) -> Instance:
             plan = call_plan(program, graph, dims)
             watch = make_watch(code.address, plan, workspace.bytes(dims), found)
-            pool = FramePool(watch.arena_bytes, lambda _: watch.frame())
+            pool = pools.of(watch.arena_bytes, exact=not dims)
             work = evaluate(program.work, dims)
             return Instance(plan, code, pool, tuple(dims.values()), work, True, watch)
 
@@ -242,32 +243,37 @@ class Instance:
         native: bool,
         watch: Watch | None = None,
     ) -> None:
-        """pool: of frames, those of `watch` where there is one: how results are looked at. work:
-        flops and bytes of a call. native: whether calls go through the door."""
+        """pool: of frames. work: flops and bytes of a call. native: whether calls go through the
+        door. watch: how results are looked at, if they are."""
         self.plan = plan
         self.dims = np.array(dims, np.int64)
         self._code = code
         self._pool = pool
         self._watch = watch
         self._address = code.address if watch is None else watch.code.entry
-        self._dims_address: int = self.dims.__array_interface__["data"][0]
+        # None where there are no dims: ctypes passes it faster than a number.
+        place: int = self.dims.__array_interface__["data"][0]
+        self._dims_address = place if dims else None
         self._entry = ctypes.CFUNCTYPE(ctypes.c_int32, *(ctypes.c_void_p,) * 4)(self._address)
         self.call = self._through_door(work) if native else self._through_python()
 
     def new_frame(self) -> Frame:
         """A frame for one call."""
-        return self._pool.new()
+        frame = self._pool.new()
+        return frame if self._watch is None else self._watch.mark(frame)
 
     def _through_door(self, work: int) -> Call:
         door, plan = load_door(self._code.door).call, self.plan
         table = make_table(
             self._address, plan.inputs, len(plan.outputs), work > SHORT_WORK,
-            self._dims_address,
+            self._dims_address or 0,
         )  # fmt: skip
         address = table.__array_interface__["data"][0]
         types, select = plan.outputs, plan.selection()
         free, limit, fresh = self._pool.free, self._pool.limit, self._pool.take
-        empty, take, give = np.empty, free.pop, free.append
+        empty, give = np.empty, free.append
+        watch = self._watch
+        take: Callable[[], Frame] = free.pop if watch is None else partial(watch.take, self._pool)
         keep = (partial(_fail, plan, self._watch), table, self.dims, self._code)
 
         def call(arguments: tuple[object, ...]) -> Leaves | None:

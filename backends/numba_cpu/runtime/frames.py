@@ -35,8 +35,8 @@ class Context(ctypes.Structure):
 class Frame:
     """One block of memory: an irg_ctx at `address`, the arena `FRAME_HEADER` bytes later.
 
-    watch: the address of the table where the code looks at its results, see `watch`. services: of
-    the irg_ctx, if any; then the arena is longer, by `worker_bytes` for each worker but one.
+    services: of the irg_ctx, if any; then the arena is longer, by `worker_bytes` for each worker
+    but one.
     """
 
     __slots__ = ("_memory", "address")
@@ -44,7 +44,6 @@ class Frame:
     def __init__(
         self,
         arena_bytes: int,
-        watch: int = 0,
         services: Services | None = None,
         worker_bytes: int = 0,
     ) -> None:
@@ -54,11 +53,14 @@ class Frame:
         start = self._memory.__array_interface__["data"][0]
         self.address = -(-start // ALIGNMENT) * ALIGNMENT
         ctypes.memset(self.address, 0, FRAME_HEADER)
-        ctypes.c_uint64.from_address(self.address + WATCH_AT).value = watch
         if services is not None:
             context = Context.from_address(self.address)
             context.parallel_for, context.pool = services.parallel_for, services.pool
             context.workers = services.workers
+
+    def watch(self, table: int) -> None:
+        """Set the address of the table by which code looks at its results, see `watch`."""
+        ctypes.c_uint64.from_address(self.address + WATCH_AT).value = table
 
     @property
     def status(self) -> int:

@@ -26,7 +26,7 @@ from irgrad.runtime.backend import OnNonFinite
 
 from .call_plan import CallPlan
 from .door import FRAME_HEADER
-from .frames import ALIGNMENT, Frame
+from .frames import ALIGNMENT, Frame, FramePool
 from .watch_text import ENTRY, FLOATS, READER, watch_text
 
 PARTS = {"c64": "f32", "c128": "f64"}  # what the parts of complex numbers are
@@ -71,9 +71,14 @@ class Watch:
     arena_bytes: int
     found: OnNonFinite
 
-    def frame(self) -> Frame:
-        """A frame of a watched call."""
-        return Frame(self.arena_bytes, self.table.__array_interface__["data"][0])
+    def take(self, pool: FramePool[Frame]) -> Frame:
+        """A frame for a watched call, of a pool that others share."""
+        return self.mark(pool.take())
+
+    def mark(self, frame: Frame) -> Frame:
+        """The frame, whose calls are watched as this says."""
+        frame.watch(self.table.__array_interface__["data"][0])
+        return frame
 
     def copies(self, frame: Frame) -> list[tuple[int, np.ndarray]]:
         """The donated inputs as they were before the last call in a frame, by position."""
