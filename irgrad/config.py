@@ -17,7 +17,7 @@ class Config:
     verify: verify the graph after each pass, not only at the ends of the pipeline.
     cache: folder of compiled code, "off" for none; cache_named: whether the user named it.
     cache_bytes: the most that it may hold, as given.
-    threads: the most threads that compute, None for as many as there are processors.
+    threads: the most threads that compute, as given; "" for as many as there are processors.
     """
 
     debug: int = 0
@@ -26,7 +26,7 @@ class Config:
     cache: str = "off"
     cache_named: bool = False
     cache_bytes: str = "1000000000"
-    threads: int | None = None
+    threads: str = ""
 
 
 def read_config() -> Config:
@@ -35,7 +35,6 @@ def read_config() -> Config:
     debug = os.environ.get("IRGRAD_DEBUG", "0")
     cache = os.path.expanduser(os.environ.get("IRGRAD_CACHE", ""))
     cache = "off" if cache.lower() == "off" else cache
-    threads = os.environ.get("IRGRAD_THREADS", "")
     return Config(
         debug=int(debug) if debug.isdigit() else 0,
         dump=os.environ.get("IRGRAD_DUMP", ""),
@@ -43,7 +42,7 @@ def read_config() -> Config:
         cache=cache or _user_cache(),
         cache_named=bool(cache) and cache != "off",
         cache_bytes=os.environ.get("IRGRAD_CACHE_BYTES", "") or Config.cache_bytes,
-        threads=max(1, int(threads)) if threads.isdecimal() else None,
+        threads=os.environ.get("IRGRAD_THREADS", ""),
     )
 
 

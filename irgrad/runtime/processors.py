@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from ..config import read_config
+from ..errors import BackendError, brief
 
 CGROUP = "/sys/fs/cgroup"
 MEMBERSHIP = "/proc/self/cgroup"
@@ -44,8 +45,22 @@ class Threads:
 
 @cache
 def available_threads() -> Threads:
-    """The threads of this process, as found at the first call."""
-    return Threads(read_config().threads, _processors(), quota_processors(_read))
+    """The threads of this process, as found at the first call; BackendError for a limit that is no
+    number of 1 or more."""
+    limit = thread_limit(read_config().threads)
+    return Threads(limit, _processors(), quota_processors(_read))
+
+
+def thread_limit(text: str) -> int | None:
+    """The number that IRGRAD_THREADS gives, None for an empty text; BackendError for another."""
+    if not text:
+        return None
+    number = int(text[:19]) if text.isascii() and text.isdigit() else 0
+    if number < 1:
+        raise BackendError(
+            f"IRGRAD_THREADS: expected a number of threads, 1 or more, got {brief(text)}"
+        )
+    return number
 
 
 def _processors() -> int:

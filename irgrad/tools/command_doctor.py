@@ -30,9 +30,9 @@ Example:
 
 Prints versions, the targets and whether they work here, the processor, how many threads compute and
 why, and the cache of compiled code: its folder, entries, bytes, and how often it was asked.
-IRGRAD_THREADS bounds the threads. IRGRAD_CACHE names the folder, or is "off"; IRGRAD_CACHE_BYTES
-bounds it. The exit code is 1 where something would keep irgrad from
-working or the cache from being used.
+IRGRAD_THREADS, 1 or more, bounds the threads. IRGRAD_CACHE names the folder, or is "off";
+IRGRAD_CACHE_BYTES bounds it. The exit code is 1 where something would keep irgrad from working or
+the cache from being used.
 """
 PACKAGES = ("numpy", "ml_dtypes", "networkx", "optree", "scipy", "llvmlite", "numba")
 
@@ -48,17 +48,22 @@ def doctor(
         config = read_config()
         cleared = _clear(config) if clear else ""
         problems: list[IrgradError] = []
-        say("\n".join([*_machine(), *_targets(problems), *_cache(config, problems)]) + "\n")
+        lines = [*_machine(problems), *_targets(problems), *_cache(config, problems)]
+        say("\n".join(lines) + "\n")
         say(cleared)
         if problems:
             raise problems[0]
 
 
-def _machine() -> Iterator[str]:
+def _machine(problems: list[IrgradError]) -> Iterator[str]:
     yield f"irgrad {version('irgrad')}, Python {platform.python_version()}"
     yield ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
     yield f"processor: {printable(processor())}"
-    yield f"threads: {available_threads()}"
+    try:
+        yield f"threads: {available_threads()}"
+    except BackendError as error:
+        problems.append(error)
+        yield f"threads: {printable(str(error))}"
 
 
 def _version(package: str) -> str:

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from irgrad.ir.dims import symbol
+from irgrad.ir.dims import Size, evaluate, symbol
 from irgrad.kernel.independent import (
     private_buffers,
     shared_buffer,
@@ -57,6 +57,40 @@ def test_what_is_told_apart_never_meets() -> None:
             told += 1
             assert not meets(places, "i"), places
     assert told > 200
+
+
+def test_what_is_told_apart_of_named_sizes_never_meets() -> None:
+    rng = np.random.default_rng(0)
+    sizes = (1, 2, 3, 5, N, M, N + 1, N - 1, N * 2 + 1, N * M)
+
+    def draw() -> Size:
+        return sizes[int(rng.integers(len(sizes)))]
+
+    told = 0
+    for _ in range(500):
+        first = {name: draw() for name in "ijk"}
+        places = []
+        for _ in range(int(rng.integers(1, 4))):
+            coefficients = {name: first[name] for name in "ijk"[: rng.integers(1, 4)]}
+            extents = {name: draw() for name in "jkz"[: rng.integers(4)]}
+            used = {name: c for name, c in coefficients.items() if name in {"i", *extents}}
+            places.append((affine(int(rng.integers(0, 3)), used), {"i": M, **extents}))
+        if tells_apart(places, "i"):
+            told += 1
+            for n, m in itertools.product(range(4), range(4)):
+                assert not meets([valued(place, n, m) for place in places], "i"), places
+    assert told > 50
+
+
+def valued(place: tuple[Affine, dict[str, Size]], n: int, m: int) -> tuple[Affine, dict[str, int]]:
+    """A place for the numbers behind N and M."""
+
+    def value(size: Size) -> int:
+        return evaluate(size, {"n": n, "m": m})
+
+    at, extents = place
+    coefficients = {name: value(c) for name, c in at.terms}
+    return affine(value(at.constant), coefficients), {i: value(e) for i, e in extents.items()}
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,7 @@ def test_frames_are_reused_and_trimmed() -> None:
     assert len(pool.free) == 1
     assert pool.take() is taken[0]
     assert frames.FramePool(1 << 40, frames.Frame).limit == 1
+    assert frames.FramePool(1 << 20, frames.Frame, 63 << 20).limit == 1  # scratch of workers
 
 
 @pytest.mark.parametrize("size", [5, 20000])

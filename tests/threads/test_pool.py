@@ -4,6 +4,7 @@ and to the end of the process."""
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import threading
 from collections import Counter
@@ -21,8 +22,10 @@ import irgrad.numpy as inp
 from irgrad.backends.numba_cpu import compile_code
 from irgrad.backends.numba_cpu.llvm import function, split
 from irgrad.backends.numba_cpu.llvm.cpu import host_cpu
+from irgrad.backends.numba_cpu.runtime import executable, frames
+from irgrad.backends.numba_cpu.runtime.door import new_door
 from irgrad.backends.numba_cpu.runtime.executable import Code
-from irgrad.backends.numba_cpu.runtime.pool import Services
+from irgrad.backends.numba_cpu.runtime.pool import Services, make_services
 from irgrad.backends.numba_cpu.runtime.pool_text import pool_text
 
 pytestmark = pytest.mark.skipif(not pool_text(), reason="no pool on this machine")
@@ -68,6 +71,13 @@ def test_each_kind_of_statement_is_divided() -> None:
     assert {"softmax: t0", "two row buffers: t0", "two row buffers: t1"} <= private
 
 
+def test_units_start_with_a_whole_vector(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(split, "CHUNK", split.CHUNK + 1)
+    program = program_of("elementwise")
+    with work(1, 1), pytest.raises(AssertionError, match="within a vector"):
+        split.plan_splits(program.kernels[0], host_cpu().vector_bytes)
+
+
 def test_bits_are_those_of_whole_statements(runs: Runs) -> None:
     """Which are compiled without any division."""
     with work(1 << 60, 1 << 17):
@@ -109,8 +119,7 @@ def test_callers_give_a_parallel_for_of_their_own(runs: Runs) -> None:
 class Native:
     """`parallel_for` of a pool as a function of Python."""
 
-    def __init__(self, code: Code, workers: int) -> None:
-        services = services_of(code, workers)
+    def __init__(self, services: Services | None) -> None:
         assert services is not None
         self.services: Services = services
         kinds = (ctypes.c_void_p, BODY, ctypes.c_void_p, ctypes.c_int64)
@@ -123,7 +132,7 @@ class Native:
 
 @pytest.mark.parametrize("parts", [0, 1, 2, 3, 500])
 def test_each_part_runs_once_with_a_worker_of_its_own(code: Code, parts: int) -> None:
-    pool, lock = Native(code, 4), threading.Lock()
+    pool, lock = Native(services_of(code, 4)), threading.Lock()
     done: Counter[int] = Counter()
     inside: set[int] = set()
 
@@ -142,7 +151,7 @@ def test_each_part_runs_once_with_a_worker_of_its_own(code: Code, parts: int) ->
 
 
 def test_a_call_that_finds_the_pool_busy_goes_on_alone(code: Code) -> None:
-    pool = Native(code, 2)
+    pool = Native(services_of(code, 2))
     inside, go_on = threading.Event(), threading.Event()
 
     def hold(part: int, worker: int) -> None:
@@ -162,6 +171,26 @@ def test_a_call_that_finds_the_pool_busy_goes_on_alone(code: Code) -> None:
     assert not owner.is_alive()
 
 
+def test_threads_that_the_system_refuses(code: Code) -> None:
+    """The calling thread does all; nobody asks again."""
+    addresses = new_door(code.door).addresses
+    services = make_services(addresses, 4)
+    assert services is not None
+    asked: list[int] = []
+    kind = ctypes.CFUNCTYPE(ctypes.c_int, *(ctypes.c_void_p,) * 4)
+    refuse = kind(lambda *_: asked.append(1) or errno.EAGAIN)
+    library = ctypes.CDLL(None)
+    rest = [ctypes.cast(getattr(library, name), ctypes.c_void_p) for name in
+            ("pthread_sigmask", "syscall", "getpid")]  # fmt: skip
+    configure = ctypes.CFUNCTYPE(None, ctypes.c_int64, *(ctypes.c_void_p,) * 4)
+    configure(addresses["irg_pool_configure"])(3, ctypes.cast(refuse, ctypes.c_void_p), *rest)
+    pool, done = Native(services), []
+    for _ in range(3):
+        pool(lambda part, worker: done.append((part, worker)), 5)
+    assert done == 3 * [(part, 0) for part in range(5)]
+    assert asked == [1] and helpers_of(services) == 0
+
+
 def test_helpers_help(code: Code) -> None:
     both: set[int] = set()
     barrier = threading.Barrier(2, timeout=30)
@@ -170,7 +199,7 @@ def test_helpers_help(code: Code) -> None:
         barrier.wait()
         both.add(worker)
 
-    Native(code, 2)(meet, 2)
+    Native(services_of(code, 2))(meet, 2)
     assert both == {0, 1}
 
 
@@ -186,6 +215,22 @@ def test_many_threads_call_a_divided_function() -> None:
 
     together(16, calls)
     assert not wrong
+
+
+def test_idle_frames_are_few_where_workers_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[int] = []
+
+    class Pools(frames.FramePools[frames.Frame]):
+        def of(self, arena_bytes: int, exact: bool) -> frames.FramePool[frames.Frame]:
+            limits.append(super().of(arena_bytes, exact).limit)
+            return super().of(arena_bytes, exact)
+
+    monkeypatch.setattr(executable, "FramePools", Pools)
+    for workers in (1, 64):
+        services = Services(0, 0, workers, 0)
+        monkeypatch.setattr(executable, "shared_services", lambda _, found=services: found)
+        ig.compile(lambda x, y: x @ y, "f64[300,300]", "f64[300,300]")
+    assert limits == [frames.POOL_FRAMES, 1]
 
 
 # -- processes -------------------------------------------------------------------------------------

@@ -5,8 +5,14 @@ from __future__ import annotations
 import pytest
 
 from irgrad.config import read_config
+from irgrad.errors import BackendError
 from irgrad.runtime import processors
-from irgrad.runtime.processors import Threads, available_threads, quota_processors
+from irgrad.runtime.processors import (
+    Threads,
+    available_threads,
+    quota_processors,
+    thread_limit,
+)
 
 V2 = "/sys/fs/cgroup"
 V1 = "/sys/fs/cgroup/cpu,cpuacct"
@@ -68,11 +74,19 @@ def test_the_least_bound_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    "given, limit", [("", None), ("4", 4), ("0", 1), ("-2", None), ("many", None)]
+    "given, limit", [("", None), ("1", 1), ("4", 4), ("9" * 5000, 10**19 - 1)]
 )
 def test_the_limit_is_read(given: str, limit: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IRGRAD_THREADS", given)
-    assert read_config().threads == limit
+    assert thread_limit(read_config().threads) == limit
+
+
+@pytest.mark.parametrize("given", ["0", "-2", "many", "1e3", " 2", "2.0", "\u0663", "+1"])
+def test_no_number_of_threads(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IRGRAD_THREADS", given)
+    available_threads.cache_clear()
+    with pytest.raises(BackendError, match="IRGRAD_THREADS: expected a number of threads, 1 or mo"):
+        available_threads()
 
 
 def test_this_machine_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,8 +162,10 @@ def _ranges(
         yield from (_Range(outer, 1) for outer in tiles.outer)
         yield _Range(tiles.across, block_rows(tiles))
         return
-    kind = plan_loop(loop, dtypes, vector_bytes).kind
+    plan = plan_loop(loop, dtypes, vector_bytes)
+    kind = plan.kind
     if kind != "unrolled":
+        assert kind != "vector" or chunk % plan.lanes == 0, "units that start within a vector"
         yield _Range(loop, chunk if kind == "vector" else 1)
     inner = [s for s in loop.body if not isinstance(s, Let | Load)]
     if kind != "vector" and len(inner) == 1 and isinstance(inner[0], For):

@@ -82,7 +82,14 @@ class Executable:
         self._graph = graph
         self._code = code
         self._native = native = layout_is_known() if through_door is None else through_door
-        pools = FramePools(partial(_new_frame, code))
+        # Of code that is never divided nothing asks for threads.
+        services = shared_services(code.door) if code.worker_bytes else None
+        more = 0 if services is None else (services.workers - 1) * code.worker_bytes
+
+        def new_frame(arena_bytes: int) -> Frame:
+            return Frame(arena_bytes, services, code.worker_bytes)
+
+        pools = FramePools(new_frame, more)
 
         def make(dims: Mapping[str, int]) -> Instance:
             pool = pools.of(workspace.bytes(dims), exact=not dims)
@@ -330,13 +337,6 @@ class Instance:
     def failure(self, frame: Frame) -> CheckError:
         """The error of the check that failed in a frame, whose record is cleared."""
         return self.plan.failure(*frame.take_failure())
-
-
-def _new_frame(code: Code, arena_bytes: int) -> Frame:
-    """A frame with the services of this process, where the code has use for them."""
-    if not code.worker_bytes:
-        return Frame(arena_bytes)
-    return Frame(arena_bytes, shared_services(code.door), code.worker_bytes)
 
 
 def _fail(

@@ -97,12 +97,14 @@ F = TypeVar("F", Frame, ArrayFrame)
 class FramePool(Generic[F]):
     """Frames that no call uses, at most POOL_FRAMES of them and POOL_BYTES in all, but one always.
 
-    `free` is taken from and added to by `pop` and `append` alone, which are atomic.
+    more: bytes of a frame beside its arena, as the scratch of workers. `free` is taken from and
+    added to by `pop` and `append` alone, which are atomic.
     """
 
-    def __init__(self, arena_bytes: int, make: Callable[[int], F]) -> None:
+    def __init__(self, arena_bytes: int, make: Callable[[int], F], more: int = 0) -> None:
         self.arena_bytes = arena_bytes
-        self.limit = max(1, min(POOL_FRAMES, POOL_BYTES // (arena_bytes + FRAME_HEADER)))
+        frame_bytes = FRAME_HEADER + arena_bytes + more
+        self.limit = max(1, min(POOL_FRAMES, POOL_BYTES // frame_bytes))
         self.free: list[F] = []
         self._make: Callable[[int], F] = make
 
@@ -124,13 +126,14 @@ class FramePool(Generic[F]):
 
 
 class FramePools(Generic[F]):
-    """Pools by the size of their frames."""
+    """Pools by the size of their frames, each of which has `more` bytes beside its arena."""
 
-    def __init__(self, make: Callable[[int], F]) -> None:
+    def __init__(self, make: Callable[[int], F], more: int = 0) -> None:
         self._make: Callable[[int], F] = make
+        self._more = more
         self._pools: dict[int, FramePool[F]] = {}
 
     def of(self, arena_bytes: int, exact: bool) -> FramePool[F]:
         """The pool for a size; unless it is to be exact, that of all sizes up to a power of two."""
         room = arena_bytes if exact or not arena_bytes else 1 << (arena_bytes - 1).bit_length()
-        return self._pools.setdefault(room, FramePool(room, self._make))
+        return self._pools.setdefault(room, FramePool(room, self._make, self._more))
