@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import threading
-import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import optree
@@ -19,7 +18,7 @@ from .ir.shown import short
 from .ir.types import TensorType
 from .ops.registry import builder
 from .ops.structured import has_tangent
-from .runtime.copies import reduce_to_name
+from .runtime.copies import FunctionObject
 from .runtime.signatures import arrange, parameters_of
 from .subgraph import TracedFunction, at_call, fail, leaf_type, match_leaves, trace_function
 from .tracing.context import Closed, Trace
@@ -47,7 +46,7 @@ class _Nesting(threading.local):
         self.depth -= 1
 
 
-class custom_jvp:  # noqa: N801
+class custom_jvp(FunctionObject):  # noqa: N801
     """A function whose forward derivative the user gives; the reverse one follows from it.
 
     `f.defjvp(rule)` sets it: rule(primals, tangents) -> (output, tangent of the output), where both
@@ -76,23 +75,8 @@ class custom_jvp:  # noqa: N801
         self.rule = rule
         return rule
 
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        """Bind to an instance, as functions do."""
-        return self if instance is None else types.MethodType(self, instance)
-
     def __repr__(self) -> str:
         return f"custom_jvp({short(_name(self.function))})"
-
-    def __copy__(self) -> Self:
-        """The function itself, as for any function of Python."""
-        return self
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
-
-    def __reduce__(self) -> str:
-        """Its name, as for any function of Python; ArgumentError where a module lacks it."""
-        return reduce_to_name(self)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         args = _positional(self.function, args, kwargs)
@@ -106,7 +90,7 @@ class custom_jvp:  # noqa: N801
             return _call_custom_jvp(trace, name, self.function, self.rule, args)
 
 
-class custom_vjp:  # noqa: N801
+class custom_vjp(FunctionObject):  # noqa: N801
     """A function whose reverse derivative the user gives; the forward one is its transpose.
 
     `f.defvjp(forward, backward)` sets it: forward(*args) -> (output, residuals) runs in the place
@@ -138,23 +122,8 @@ class custom_vjp:  # noqa: N801
         self.forward = forward
         self.backward = backward
 
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        """Bind to an instance, as functions do."""
-        return self if instance is None else types.MethodType(self, instance)
-
     def __repr__(self) -> str:
         return f"custom_vjp({short(_name(self.function))})"
-
-    def __copy__(self) -> Self:
-        """The function itself, as for any function of Python."""
-        return self
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
-
-    def __reduce__(self) -> str:
-        """Its name, as for any function of Python; ArgumentError where a module lacks it."""
-        return reduce_to_name(self)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         args = _positional(self.function, args, kwargs)

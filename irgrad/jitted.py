@@ -20,7 +20,7 @@ from .ir.graph import Graph
 from .ir.location import Location
 from .ir.shown import how_many, short, shown_html
 from .runtime.compiled import Compiled
-from .runtime.copies import reduce_to_name
+from .runtime.copies import FunctionObject
 from .runtime.differences import (
     CallSignature,
     change_of_values,
@@ -149,7 +149,7 @@ class JitInfo:
     retraces: tuple[Retrace, ...] = field(repr=False)
 
 
-class Jitted:
+class Jitted(FunctionObject):
     """A function that compiles itself for each signature of its arguments; made by `jit`.
 
     specs: the types that its arguments must have, or None. history: its compiles and their reasons.
@@ -175,10 +175,6 @@ class Jitted:
                 return last.compiled.finish(leaves)
         return self._dispatch(args, kwargs)
 
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        """Bind to an instance, as functions do."""
-        return self if instance is None else types.MethodType(self, instance)
-
     def __repr__(self) -> str:
         compiles = how_many(len(self.history.records), "compile")
         return f"Jitted({short(self.history.function)}, {compiles})"
@@ -186,17 +182,6 @@ class Jitted:
     def _repr_html_(self) -> str:
         """Its compiles and their reasons in a notebook, as `explain_retraces` tells them."""
         return shown_html(self.history)
-
-    def __copy__(self) -> Jitted:
-        """The function itself, as for any function of Python."""
-        return self
-
-    def __deepcopy__(self, memo: object) -> Jitted:
-        return self
-
-    def __reduce__(self) -> str:
-        """Its name, as for any function of Python; ArgumentError where a module lacks it."""
-        return reduce_to_name(self)
 
     def cache_info(self) -> JitInfo:
         """How often this function was compiled, and why."""

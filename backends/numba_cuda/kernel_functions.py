@@ -34,15 +34,15 @@ def specialised(name: str, scalar: Any) -> Function:
     """
     dtype = np.dtype(scalar)
     if name == "integer_power":
-        return device(plain._power(dtype))
+        return device(plain.power_of(dtype))
     if name == "integer_abs":
-        return device(plain._absolute(dtype))
+        return device(plain.absolute_of(dtype))
     if dtype.kind == "f":
         # `math.fmod` is that of libdevice, which is exact; LLVM's frem, which `np.fmod` gives, is
         # not on a GPU.
         division = plain.float_division(scalar, math.fmod, math.copysign, floor)
     else:
-        division = plain._division(dtype)
+        division = plain.division_of(dtype)
     return device(division[("floor_divide", "remainder").index(name)])
 
 

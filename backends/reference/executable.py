@@ -152,6 +152,10 @@ class ReferenceExecutable:
         """The names of the kernels that are divided between threads where they have the work."""
         return ()
 
+    def switches(self) -> tuple[tuple[str, str], ...]:
+        """None: the interpreter makes none."""
+        return ()
+
     def numba_function(self) -> NoReturn:
         """Raises ArgumentError: jitted code cannot call the interpreter."""
         raise ArgumentError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
 from ..ir.dims import Size
 from .bounds import is_nonnegative
@@ -18,6 +19,7 @@ from .ir import (
     Affine,
     Buffer,
     Contract,
+    Every,
     For,
     Load,
     Reduce,
@@ -31,21 +33,27 @@ Extents = Mapping[str, Size]
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One access: the statement, and the loops around it by index, outer before inner."""
+    """One access: the statement, the loops around it by index, outer before inner, and what lets
+    it run in some of their iterations alone."""
 
     statement: Load | Store | Accumulate
     extents: Extents
+    every: tuple[Every, ...] = ()
 
 
-def accesses(body: Sequence[Statement], extents: Extents) -> Iterator[Access]:
+def accesses(
+    body: Sequence[Statement], extents: Extents, every: tuple[Every, ...] = ()
+) -> Iterator[Access]:
     """Those of some statements that lie in loops of some extents, in order; none of empty loops."""
     for statement in body:
         match statement:
             case Load() | Store() | Accumulate():
-                yield Access(statement, extents)
+                yield Access(statement, extents, every)
             case For() | Reduce() if statement.extent != 0:
                 inner = {**extents, statement.index: statement.extent}
-                yield from accesses(statement.body, inner)
+                yield from accesses(statement.body, inner, every)
+            case Every():
+                yield from accesses(statement.body, extents, (*every, statement))
 
 
 def shared_buffer(
@@ -93,7 +101,25 @@ def _covers(store: Access, access: Access) -> bool:
     first, second = store.statement.at, access.statement.at
     if any(first.coefficient(i) != second.coefficient(i) for i in common):
         return False
+    if any(store.extents[i] != access.extents[i] for i in common) or not _has_run(store, access):
+        return False
     return _rest(store, common) == _rest(access, common)
+
+
+def _has_run(store: Access, access: Access) -> bool:
+    """Whether a store that comes first in the text runs, at all its places, where an access does.
+
+    No loop around it alone may be empty; what runs in the first iteration of each block has run.
+    """
+    known = tuple(access.extents.values())
+    alone = [e for i, e in store.extents.items() if i not in access.extents]
+    return all(is_nonnegative(extent - 1, known) for extent in alone) and all(
+        every in access.every
+        or not every.last
+        and every.index in store.extents
+        and not store.statement.at.coefficient(every.index)
+        for every in store.every
+    )
 
 
 def _rest(access: Access, common: Sequence[str]) -> object:
@@ -123,23 +149,35 @@ def tells_apart(places: Sequence[tuple[Affine, Extents]], index: str) -> bool:
     places: each address with the extents of indices, of which others than `index` are free; those
     without an extent have one value.
     """
-    found = [_digits(at, extents, index) for at, extents in places]
-    if not found or any(one is None for one in found):
-        return not found
-    first = found[0]
-    assert first is not None
-    known = tuple(dict.fromkeys(e for _, extents in places for e in extents.values()))
-    if any(one is None or one.common() != first.common() for one in found):
+    found: dict[tuple[_Digits, tuple[Size, ...]], None] = {}
+    for at, extents in places:
+        digits = _digits(at, extents, index)
+        if digits is None:
+            return False
+        named = (extent for extent in extents.values() if not isinstance(extent, int))
+        found[digits, tuple(sorted(set(named), key=str))] = None
+    return all(
+        _differ(one, other, tuple(dict.fromkeys((*known, *also))))
+        for (one, known), (other, also) in combinations_with_replacement(found, 2)
+    )
+
+
+def _differ(one: _Digits, other: _Digits, known: Sequence[Size]) -> bool:
+    """Whether two addresses differ for different values of the index.
+
+    known: the extents of their own loops, all over 0 where both addresses are used. Those of a
+    third place say nothing of these two: its loops may be empty.
+    """
+    if one.common() != other.common():
         return False
-    lows = [one.low for one in found if one is not None]
-    highs = [one.high for one in found if one is not None]
+    lows, highs = (one.low, other.low), (one.high, other.high)
     low = next((x for x in lows if all(is_nonnegative(y - x, known) for y in lows)), None)
     high = next((x for x in highs if all(is_nonnegative(x - y, known) for y in highs)), None)
     if low is None or high is None:
         return False
-    coefficient, extent = first.own
+    coefficient, extent = one.own
     reach = high - low
-    for next_coefficient, next_extent in ((coefficient, extent), *first.greater):
+    for next_coefficient, next_extent in ((coefficient, extent), *one.greater):
         if not is_nonnegative(next_coefficient - 1 - reach, known):
             return False
         reach = reach + next_coefficient * (next_extent - 1)

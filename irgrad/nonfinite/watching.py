@@ -58,6 +58,7 @@ class WatchedExecutable:
         self._watcher = watcher = Watcher(subject)
         native = executable if isinstance(executable, WatchingExecutable) else None
         watched = native.watch(watcher.fail) if native is not None else None
+        self.switches = executable.switches
         self.divided: Callable[[], tuple[str, ...]] = tuple  # native watching is on one thread
         if watched is None:
             self.divided = executable.divided

@@ -53,6 +53,8 @@ class SizeGuard:
 def size_guards(graph: Graph) -> tuple[SizeGuard, ...]:
     """The guards of a graph and its regions, in order, each once; none where all sizes are numbers.
     """
+    if not named_sizes(graph):
+        return ()
     found: dict[object, SizeGuard] = {}
     for guard in _guards(graph):
         found.setdefault((guard.size, guard.factors, guard.meaning), guard)

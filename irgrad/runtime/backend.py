@@ -87,6 +87,10 @@ class Executable(Protocol):
         """The names of the kernels that are divided between threads where they have the work."""
         ...
 
+    def switches(self) -> tuple[tuple[str, str], ...]:
+        """(kernel, sentence) for each choice that code makes by the numbers of named sizes."""
+        ...
+
     def numba_function(self) -> object:
         """A function of Numba that jitted code calls with the flat list of array arguments.
 

@@ -105,7 +105,7 @@ class MemoryPlan:
     lowered: Callable[[], Lowered] | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
-        return f"MemoryPlan({short(arena_text(self.workspace))} bytes)"
+        return f"MemoryPlan({short(arena_text(self.workspace))})"
 
     def __str__(self) -> str:
         return shown_text(self)

@@ -4,11 +4,12 @@ text."""
 from __future__ import annotations
 
 import sys
+import types
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import optree
@@ -27,6 +28,28 @@ if TYPE_CHECKING:
     from .compiled import Compiled
 
 Trees = tuple[optree.PyTreeSpec, optree.PyTreeSpec]
+
+
+class FunctionObject:
+    """What an object that stands for a function of the user has of a function: it binds to
+    instances as a method, is its own copy, and is pickled by its name."""
+
+    __slots__ = ()
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """Bind to an instance, as functions do."""
+        return self if instance is None else types.MethodType(self, instance)  # type: ignore[arg-type]
+
+    def __copy__(self) -> Self:
+        """The function itself, as for any function of Python."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> str:
+        """Its name, as for any function of Python; ArgumentError where a module lacks it."""
+        return reduce_to_name(self)
 Widened = tuple[Location | None, str, str]  # a widening, its dtypes by name
 
 

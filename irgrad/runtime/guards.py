@@ -193,14 +193,13 @@ class _Watcher:
         self.guards.frozen.append(f"{name} ({type(value).__name__})")
 
     def _function(self, f: types.FunctionType) -> None:
-        paths = variable_paths(f.__code__)
         for name, cell in zip(f.__code__.co_freevars, f.__closure__ or ()):
             value = _contents(cell)
             self.guards.cells.append((cell, name, value))
             self.visit(name, value)
-            self._attributes(name, value, paths.get(name, ()))
+            self._attributes(name, value, closure_paths(f.__code__).get(name, ()))
         if self._is_own(f.__code__.co_filename, f):
-            for name, attributes in paths.items():
+            for name, attributes in global_paths(f.__code__).items():
                 self._name(f.__globals__, name, name)
                 self._attributes(name, f.__globals__.get(name), attributes)
             for value in (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()):
@@ -257,17 +256,32 @@ def _top(value: Any) -> str:
     return str(name).partition(".")[0]
 
 
+Paths = Mapping[str, tuple[tuple[str, ...], ...]]
+
+
 @lru_cache(maxsize=4096)
-def variable_paths(code: types.CodeType) -> Mapping[str, tuple[tuple[str, ...], ...]]:
-    """The variables from outside that a code object and the code inside of it read, each with the
-    chains of attributes that are read from it."""
+def global_paths(code: types.CodeType) -> Paths:
+    """The globals that a code object and the code inside of it read, each with the chains of
+    attributes that are read from it."""
+    return _paths(code, ("LOAD_GLOBAL", "LOAD_NAME"))
+
+
+@lru_cache(maxsize=4096)
+def closure_paths(code: types.CodeType) -> Paths:
+    """The same of the variables of closures, which may be those of the code itself."""
+    return _paths(code, ("LOAD_DEREF",))
+
+
+def _paths(code: types.CodeType, operations: tuple[str, ...]) -> Paths:
     found: dict[str, dict[tuple[str, ...], None]] = {}
-    for name, path in _paths(code):
+    for name, path in _reads(code, operations):
         found.setdefault(name, {}).setdefault(path)
     return {name: tuple(paths) for name, paths in found.items()}
 
 
-def _paths(code: types.CodeType) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _reads(
+    code: types.CodeType, operations: tuple[str, ...]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
     name = ""
     path: tuple[str, ...] = ()
     for instruction in dis.get_instructions(code):
@@ -276,8 +290,7 @@ def _paths(code: types.CodeType) -> Iterator[tuple[str, tuple[str, ...]]]:
             continue
         if name:
             yield name, path
-        outside = instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF")
-        name, path = (instruction.argval if outside else ""), ()
+        name, path = (instruction.argval if instruction.opname in operations else ""), ()
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _paths(constant)
+            yield from _reads(constant, operations)

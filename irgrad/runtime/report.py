@@ -38,9 +38,11 @@ def report_text(compiled: Compiled, parts: Parts, copies: Mapping[str, int]) -> 
     head = ("name", "calls", "flops", "bytes", "line")
     lines += _section("kernels", list(table_lines(head, rows)))
     lines += _section("divided between threads", list(parts.executable.divided()))
+    chosen = [f"{kernel}: {text}" for kernel, text in parts.executable.switches()]
+    lines += _section("chosen by size", chosen)
     lines += _section("named sizes", list(_named_sizes(compiled.graph)))
     lines += _section("refused sizes", list(_guards(compiled.graph)))
-    lines += _section("memory", [f"arena {arena_text(compiled.plan.workspace)} bytes"])
+    lines += _section("memory", [f"arena {arena_text(compiled.plan.workspace)}"])
     lines += _section("donated", list(_donations(compiled, parts)))
     lines += _section("captured", [f"{c.name} {c.type} ({_place(c.location)})" for c in
                                    compiled.captured])
@@ -78,8 +80,8 @@ def arena_text(workspace: Workspace) -> str:
         for sizes in workspace.slots
     ]
     fixed = [f"{workspace.fixed_bytes:,}"] if workspace.fixed_bytes or not parts else []
-    rounded = f", each rounded up to {ALIGNMENT}," if parts else ""
-    return " + ".join([*parts, *fixed]) + rounded
+    rounded = f", each slot rounded up to {ALIGNMENT}" if parts else ""
+    return " + ".join([*parts, *fixed]) + " bytes" + rounded
 
 
 def kernel_text(kernel: KernelInfo) -> str:

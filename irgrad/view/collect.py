@@ -144,7 +144,7 @@ def _facts(compiled: Compiled, kernels: Sequence[ViewKernel]) -> tuple[tuple[str
         ("calls", f"{sum(kernel.calls for kernel in kernels):,}"),
         ("flops", size_text(flops)),
         ("bytes moved", size_text(moved)),
-        ("bytes of scratch memory", arena_text(compiled.plan.workspace)),
+        ("of scratch memory", arena_text(compiled.plan.workspace)),
     )
 
 

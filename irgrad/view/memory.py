@@ -37,7 +37,7 @@ class _Use:
 def plan_text(plan: MemoryPlan) -> str:
     """The text of a memory plan: each buffer with its place and the calls that it is in use at."""
     found = plan_memory(plan)
-    head = f"memory of a run: {arena_text(plan.workspace)} bytes, " + how_many(
+    head = f"memory of a run: {arena_text(plan.workspace)}, " + how_many(
         len(found.steps), "kernel call"
     )
     return "\n".join([head, *_lines(found)]) + "\n"

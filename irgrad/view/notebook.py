@@ -55,7 +55,7 @@ def notebook_html(subject: object) -> str:
         case Program():
             return view.element("program", [summary(subject)], _program(view, subject))
         case MemoryPlan():
-            facts = [f"{arena_text(subject.workspace)} bytes"]
+            facts = [arena_text(subject.workspace)]
             return view.element("memory plan", facts, _memory(plan_memory(subject)))
         case Compiled():
             return _compiled_element(view, subject)

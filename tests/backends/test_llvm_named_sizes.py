@@ -12,12 +12,13 @@ from irgrad.autodiff import gradient_graph
 from irgrad.backends.numba_cpu.llvm.compile import compile_module, load_object
 from irgrad.backends.numba_cpu.llvm.cpu import host_cpu
 from irgrad.backends.numba_cpu.llvm.entry import arena_bytes, program_module
+from irgrad.differentiation import value_and_grad
 from irgrad.ir.dims import evaluate, symbol
 from irgrad.ir.graph import Graph, Value
 from irgrad.ir.spec import parse_type
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.instantiate import instantiate
-from irgrad.kernel.ir import Affine, Buffer, Kernel, Load, Store
+from irgrad.kernel.ir import Affine, Buffer, Kernel, Load, Reduce, Store
 from irgrad.kernel.program import Call, Program, Slot
 from irgrad.kernel.run import collect_results
 from irgrad.passes.lower import lower
@@ -109,7 +110,9 @@ def program_of(graph: Graph) -> Program:
     return lower(work)
 
 
-def check(graph: Graph, sizes: Sequence[Mapping[str, int]]) -> None:
+def check(
+    graph: Graph, sizes: Sequence[Mapping[str, int]], positive: bool = False
+) -> None:
     """Results at each size are the interpreter's within its bound, from one compile."""
     program = program_of(graph)
     code, rng = Code(program), np.random.default_rng(3)
@@ -118,7 +121,9 @@ def check(graph: Graph, sizes: Sequence[Mapping[str, int]]) -> None:
         for key in graph.inputs:
             type_ = graph.type(Value(key))
             shape = tuple(evaluate(size, dims) for size in type_.shape)
-            arguments.append(rng.normal(size=shape).astype(type_.dtype.numpy))
+            numbers = rng.normal(size=shape)
+            numbers = np.abs(numbers) + 0.1 if positive else numbers
+            arguments.append(numbers.astype(type_.dtype.numpy))
         exact, bounds = condition_bound(graph, arguments)
         for i, (a, b, bound) in enumerate(zip(exact, code(arguments, dims), bounds, strict=True)):
             assert a.shape == b.shape and within(a, b, bound), f"{dims}, result {i}: {a} but {b}"
@@ -146,6 +151,17 @@ def test_attention_over_two_named_numbers():
     graph = trace(attention, *map(parse_type, ("f64[n,2,20]", "f64[m,2,20]", "f64[m,2,20]")))
     pairs = ((0, 3), (1, 1), (2, 1), (1, 40), (3, 2), (16, 16), (31, 64), (65, 9), (20, 260))
     check(graph, [{"n": n, "m": m} for n, m in pairs])
+
+
+def test_what_a_sum_reads_and_the_same_loop_overwrites():
+    def rows(w, x):  # noqa: ANN001, ANN202
+        return np.log(x @ w).mean()
+
+    step = value_and_grad(rows)
+    graph = trace(step, parse_type("f32[k,2]"), parse_type("f32[n,k]"))
+    updates = [k for k in program_of(graph).kernels if any(b.access == "update" for b in k.buffers)]
+    assert [any(isinstance(x, Reduce) for x in k.body) for k in updates] == [True]
+    check(graph, [{"n": n, "k": 3} for n in (0, 1, 3, 8, 17, 37)], positive=True)
 
 
 def test_kernels_that_depend_on_other_names_are_functions_of_their_own():

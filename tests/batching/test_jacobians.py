@@ -141,8 +141,8 @@ def test_chunks_are_calls_of_one_code_as_large_as_a_chunk(
         def __init__(self, f: Callable[..., Any]) -> None:
             super().__init__(f, target="reference")
 
-        def compile(self, arguments: Any, guards: Any) -> Compiled:
-            compiled.append(super().compile(arguments, guards))
+        def compile(self, *given: Any) -> Compiled:
+            compiled.append(super().compile(*given))
             return compiled[-1]
 
     monkeypatch.setattr(irgrad.jacobians, "Plan", Recording)

@@ -1,6 +1,7 @@
 """Random graphs with named sizes, compiled once and called at many sizes, against the interpreter.
 
-`python tests/fuzz/size_survey.py FIRST LAST` goes through the seeds and prints what differs.
+`python tests/fuzz/size_survey.py FIRST LAST` goes through the seeds and prints what differs; with
+`--gradients` it compiles the gradients of their first scalar results in place of the graphs.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import numpy as np
 import optree
 
 import irgrad as ig
+from irgrad.autodiff import gradient_graph
 from irgrad.errors import IrgradError
 from irgrad.ir.dims import evaluate
 from irgrad.ir.graph import Graph, Value
+from irgrad.ir.signature import flat_signature
 from irgrad.ops.size_guards import named_sizes
 from irgrad.testing.bounds import condition_bound, within
 from irgrad.testing.random_graphs import random_graph
@@ -35,15 +38,30 @@ class Survey:
     faults: list[str] = field(default_factory=list)
 
 
-def survey(seeds: Sequence[int]) -> Survey:
+def survey(seeds: Sequence[int], gradients: bool = False) -> Survey:
     """Compile the graphs of some seeds that have named sizes and compare their calls."""
     found = Survey()
     for seed in seeds:
         drawn = random_graph(seed)
-        if drawn.dims:
+        graph = gradient_of_first(drawn.graph) if gradients and drawn.dims else drawn.graph
+        if drawn.dims and graph is not None:
             found.graphs += 1
-            compare_calls(seed, drawn.graph, drawn.arguments, found)
+            compare_calls(seed, graph, drawn.arguments, found)
     return found
+
+
+def gradient_of_first(graph: Graph) -> Graph | None:
+    """The gradient of the first float scalar that a graph gives by its float inputs; None where
+    there is none."""
+    for output in graph.outputs:
+        type_ = graph.type(output)
+        if type_.shape == () and type_.dtype.is_float:
+            alone = graph.copy()
+            alone.outputs, alone.signature = [output], flat_signature(len(graph.inputs), 1)
+            alone.prune()
+            floats = [graph.type(Value(key)).dtype.is_float for key in graph.inputs]
+            return gradient_graph(alone, [i for i, is_float in enumerate(floats) if is_float])
+    return None
 
 
 def compare_calls(seed: int, graph: Graph, drawn: Sequence[np.ndarray], found: Survey) -> None:
@@ -105,7 +123,7 @@ def _resized(
 
 def main() -> None:
     """Survey the seeds of the command line."""
-    found = survey(range(*map(int, sys.argv[1:3])))
+    found = survey(range(*map(int, sys.argv[1:3])), "--gradients" in sys.argv[3:])
     print("\n".join(found.faults))
     print(
         f"{found.graphs} graphs, {found.calls} calls within the bound or listed above, "

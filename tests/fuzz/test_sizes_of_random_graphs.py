@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import optree
 import pytest
-from size_survey import Survey, compare_calls, survey
+from size_survey import Survey, compare_calls, gradient_of_first, survey
 
 import irgrad as ig
 from irgrad.errors import ShapeError
@@ -26,6 +26,13 @@ def first_seeds(count: int) -> list[int]:
 def test_random_graphs_at_many_sizes() -> None:
     found = survey(first_seeds(3))
     assert found.graphs == 3 and found.calls >= 10
+    assert not found.faults
+
+
+def test_gradients_of_random_graphs_at_many_sizes() -> None:
+    found = survey([seed for seed in first_seeds(12) if gradient_of_first(random_graph(seed).graph)
+                    is not None][:1], gradients=True)  # fmt: skip
+    assert found.graphs == 1 and found.calls >= 3
     assert not found.faults
 
 

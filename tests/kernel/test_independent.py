@@ -14,7 +14,17 @@ from irgrad.kernel.independent import (
     tells_apart,
     touched_outside,
 )
-from irgrad.kernel.ir import Accumulate, Affine, Buffer, For, Load, Statement, Store, affine
+from irgrad.kernel.ir import (
+    Accumulate,
+    Affine,
+    Buffer,
+    Every,
+    For,
+    Load,
+    Statement,
+    Store,
+    affine,
+)
 
 N, M = symbol("n"), symbol("m")
 BUFFERS = (Buffer("o", "f32", 99, "update"), Buffer("t", "f32", 99, "local"))
@@ -64,6 +74,17 @@ def test_named_sizes(coefficients: dict, extents: dict, index: str, holds: bool)
     assert tells_apart([(affine(0, coefficients), extents)], index) is holds
 
 
+def test_loops_of_another_place_may_be_empty() -> None:
+    """Two places that meet where n is 0 do so whatever a third one is, which then has no turn."""
+    places = [
+        (affine(2, {"i": N * 2 + 1}), {"i": M}),
+        (affine(0, {"i": N * 2 + 1}), {"i": M}),
+    ]
+    third = (affine(1, {"i": N * 2 + 1}), {"i": M, "j": N})
+    assert not tells_apart(places, "i") and not tells_apart([*places, third], "i")
+    assert tells_apart([places[0], third], "i") and tells_apart([places[1], third], "i")
+
+
 def rows(*body: Statement) -> For:
     """A loop over rows of `o`, of 5 elements each."""
     return For("i", 4, body)
@@ -76,6 +97,8 @@ def columns(*body: Statement) -> For:
 OWN = affine(0, {"i": 5, "j": 1})
 KEEP = columns(Load("x", "o", OWN, "f32"), Store("t", J, "x"))
 USE = columns(Load("y", "t", J, "f32"), Store("o", OWN, "y"))
+ELEMENT = Store("t", Affine(), "x")
+GROW = Accumulate("sum", "t", Affine(), "x")
 BACK = columns(Load("y", "t", affine(4, {"j": -1}), "f32"), Store("o", OWN, "y"))
 
 
@@ -86,8 +109,16 @@ BACK = columns(Load("y", "t", affine(4, {"j": -1}), "f32"), Store("o", OWN, "y")
         (rows(USE, KEEP), set(), "t"),  # read before it is stored
         (rows(KEEP, BACK), set(), "t"),  # not known to have been stored
         (rows(columns(Store("t", affine(0, {"j": 2}), "x")), USE), set(), "t"),
-        (rows(Store("t", Affine(), "x"), Accumulate("sum", "t", Affine(), "x")), {"t"}, None),
-        (rows(Accumulate("sum", "t", Affine(), "x")), set(), "t"),
+        (rows(ELEMENT, GROW), {"t"}, None),
+        (rows(GROW), set(), "t"),
+        (rows(For("j", 3, KEEP.body), USE), set(), "t"),  # another loop, of fewer turns
+        (rows(For("j", N, (ELEMENT,)), GROW), set(), "t"),  # no turn where n is 0
+        (rows(For("j", N, (ELEMENT,)), For("k", N, (GROW,))), {"t"}, None),
+        (rows(For("j", N, (Every("j", N, 4, False, (ELEMENT,)), GROW))), {"t"}, None),
+        (rows(For("j", N, (Every("j", N, 4, True, (ELEMENT,)), GROW))), set(), "t"),
+        (rows(Every("i", 4, 2, False, (ELEMENT,)), GROW), set(), "t"),
+        (rows(Every("i", 4, 2, True, (ELEMENT, GROW))), {"t"}, None),
+        (rows(columns(Every("j", 5, 2, False, KEEP.body)), USE), set(), "t"),
         (rows(Store("o", Affine(), "x")), set(), "o"),
         (rows(columns(Load("x", "o", J, "f32"), Store("o", OWN, "x"))), set(), "o"),
     ],

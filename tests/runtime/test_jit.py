@@ -205,6 +205,17 @@ def test_changed_globals_are_seen(f: Callable[..., Any], monkeypatch: Any) -> No
     assert compiles(jitted) == 2
 
 
+def test_globals_with_the_name_of_a_variable_are_not_those(monkeypatch: Any) -> None:
+    def step(RATE: Any, x: Any) -> Any:  # noqa: N803
+        return {name: RATE[name] * x for name in [*RATE]}, (lambda: RATE["a"])()
+
+    jitted = interpreted(step)
+    for value in (1.0, 2.0, 3.0):
+        monkeypatch.setitem(globals(), "RATE", value)
+        assert jitted({"a": 2.0}, np.ones(2))[0]["a"].tolist() == [2, 2]
+    assert compiles(jitted) == 1
+
+
 def test_changed_elements_of_containers_are_seen() -> None:
     jitted = interpreted(lambda x: x * SETTINGS["rates"][1])
     assert jitted(np.ones(1)) == 2

@@ -161,6 +161,14 @@ def test_donated_arrays_of_named_sizes() -> None:
     assert w.tolist() == [2.0] * 4
 
 
+def test_the_report_names_what_code_chooses_by_size() -> None:
+    text = ig.compile(lambda x, w: inp.tanh(x @ w) @ w, "f32[n,64]", "f32[64,64]").report()
+    assert "chosen by size:\n  k0_dot_general_tanh: tile for n by 64 (rows x columns): 1 x " in text
+    assert "arena 256*n + " in text
+    numbers = ig.compile(lambda x, w: x @ w, "f32[3,64]", "f32[64,64]").report()
+    assert "chosen by size" not in numbers and "named sizes" not in numbers
+
+
 def test_the_report_names_sizes() -> None:
     text = ig.compile(total, *SPECS, target="reference").report()
     assert "n: axis 0 of x f64[n,3]" in text

@@ -104,7 +104,7 @@ class Runs:
         """A hash of all results of a run, and the failed check with its position."""
         for output in self.outputs:
             output.view(np.uint8)[:] = 77
-        frame = Frame(self.code.arena_bytes, 0, services, self.code.worker_bytes)
+        frame = Frame(self.code.arena_bytes, services, self.code.worker_bytes)
         arrays = [x.__array_interface__["data"][0] for x in (*self.inputs, *self.outputs)]
         buffers = (ctypes.c_void_p * len(arrays))(*arrays)
         entry = ctypes.CFUNCTYPE(ctypes.c_int32, *(ctypes.c_void_p,) * 4)(self.code.address)

@@ -87,6 +87,22 @@ def test_bits_do_not_depend_on_threads(runs: Runs, workers: int) -> None:
     assert helpers_of(services) == workers - 1
 
 
+def test_callers_give_a_parallel_for_of_their_own(runs: Runs) -> None:
+    """Which may take the parts in any order."""
+    seen: set[tuple[int, int]] = set()
+
+    def backwards(pool: int, body: object, data: int, parts: int) -> None:
+        seen.add((pool, parts))
+        for part in reversed(range(parts)):
+            body(data, part, part % 3)  # type: ignore[operator]
+
+    own = ctypes.CFUNCTYPE(None, ctypes.c_void_p, BODY, ctypes.c_void_p, ctypes.c_int64)(backwards)
+    address = ctypes.cast(own, ctypes.c_void_p).value
+    assert address is not None
+    assert runs.digest(Services(address, 4096, 3, 0)) == runs.digest(None)
+    assert {pool for pool, _ in seen} == {4096} and max(parts for _, parts in seen) > 3
+
+
 # -- the pool --------------------------------------------------------------------------------------
 
 

@@ -25,6 +25,7 @@ from irgrad.tools.bench import (
     peers,
     process,
     rounds,
+    sizes,
     start,
     worker,
     works,
@@ -245,6 +246,7 @@ def test_bench_peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (["peers", "--work", "nosuch"], "--work: expected one of gelu, softmax, layernorm"),
         (["peers", "--peer", "nosuch"], "--peer: expected one of jax, torch, torch.compile"),
+        (["sizes", "--function", "nosuch"], "--function: expected one of layer, slope, weights"),
         (["nan", "--work", "nosuch"], "--work: expected one of product, cached, tanh, softmax"),
         (["matmul", "--dtype", "f16"], "--dtype: expected one of f32, f64, got 'f16'"),
     ],
@@ -254,7 +256,7 @@ def test_unknown_names(options: list[str], message: str) -> None:
 
 
 def test_a_report_that_cannot_be_written_stops_at_once(tmp_path: Path) -> None:
-    for name in ("peers", "matmul", "calls", "nan", "start"):
+    for name in ("peers", "matmul", "calls", "nan", "sizes", "start"):
         line = error_of("bench", name, "--json", str(tmp_path / "no" / "out.json"))
         assert "expected its folder to exist" in line
 
@@ -312,6 +314,32 @@ def test_bench_nan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [(cost["work"], cost["call"]) for cost in costs] == [("small", "jit"), ("small", "bind")]
     assert all(len(cost["with"]) == len(cost["without"]) == 2 for cost in costs)
     assert (given[0] == 1).all()
+
+
+def test_bench_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"double": (lambda x: x * 2, (("n", 3),))}
+    monkeypatch.setattr(sizes, "functions", lambda: small)
+    path = tmp_path / "found.json"
+    text = run_well("bench", "sizes", "--batch", "2", "--rounds", "2", "--json", str(path))
+    assert "double" in text and "all sizes / this size" in text
+    (found,) = json.loads(path.read_text())["sizes"]
+    assert (found["function"], found["batch"], len(found["named"])) == ("double", 2, 2)
+
+
+def test_sizes_that_differ_are_an_error() -> None:
+    with pytest.raises(CheckError, match="step of 3: expected results within 0.001"):
+        sizes.check_equal("step", 3, (np.ones(2), np.ones(2)), (np.ones(2), np.zeros(2)))
+    sizes.check_equal("step", 3, np.ones(2), np.ones(2))
+
+
+def test_summary_of_sizes() -> None:
+    found = [
+        sizes.Sized("layer", 1, [4.0], [2.0], 1.0, 0.5),
+        sizes.Sized("layer", 64, [1.0], [2.0], 1.0, 0.5),
+    ]
+    assert sizes.size_summary(found) == [
+        "layer: all sizes / this size 1.00 (geometric mean), at worst 2.00 at batch 1"
+    ]
 
 
 def test_costs_of_nan() -> None:

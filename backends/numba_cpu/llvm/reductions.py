@@ -23,6 +23,7 @@ from irgrad.backends.numba_cpu.llvm.vectors import (
     constant,
     element_pointer,
     first_lanes,
+    frozen,
     integer,
     load_lanes,
     memory_type,
@@ -122,7 +123,10 @@ def _step(
             take = builder.and_(take, group.mask)
         return (builder.select(take, value, total[0]), builder.select(take, index, total[1]))
     if group.mask is not None:
-        value = builder.select(group.mask, value, neutral(result.kind, result.dtype, lanes))
+        # Frozen since LLVM 22.1 makes select(mask, masked load, x) a masked load where the select
+        # is, behind a store of the body to the same elements (its issue 215453).
+        nothing = neutral(result.kind, result.dtype, lanes)
+        value = builder.select(group.mask, frozen(builder, value), nothing)
     return (combine(builder, result.kind, result.dtype, lanes, total[0], value),)
 
 

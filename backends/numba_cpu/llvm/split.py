@@ -20,7 +20,17 @@ from irgrad.backends.numba_cpu.llvm.tiles import block_rows, plan_tiles
 from irgrad.ir.dims import Size, product
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.independent import private_buffers, shared_buffer, touched_outside
-from irgrad.kernel.ir import Contract, For, Kernel, Let, Load, Reduce, Statement, kernel_dims
+from irgrad.kernel.ir import (
+    Contract,
+    Every,
+    For,
+    Kernel,
+    Let,
+    Load,
+    Reduce,
+    Statement,
+    kernel_dims,
+)
 
 SPLIT_WORK = 1 << 22  # operations, each one lane of an instruction, from which a split pays
 PART_WORK = 1 << 19  # the least of a part
@@ -78,6 +88,8 @@ def work_of(statement: Statement) -> Size:
             groups = statement.batch, statement.m, statement.n
             points = product(i.extent for group in groups for i in group)
             return points * (product(i.extent for i in statement.k) + _total(statement.body))
+        case Every():
+            return _total(statement.body)
         case Let():
             return let_cost(statement)
     return ACCESS_WORK

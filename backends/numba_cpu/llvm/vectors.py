@@ -206,6 +206,13 @@ def element_pointer(
     return result
 
 
+def frozen(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """The same value; LLVM moves no load that gives it to where it is used."""
+    instruction = ir.Instruction(builder.block, value.type, "freeze", [value])
+    builder._insert(instruction)
+    return instruction
+
+
 def load_lanes(
     builder: ir.IRBuilder, dtype: str, pointer: ir.Value, lanes: int, mask: ir.Value | None
 ) -> ir.Value:

@@ -13,6 +13,7 @@ import numpy as np
 from irgrad.errors import CheckError
 from irgrad.ir.dims import evaluate
 from irgrad.ir.graph import Graph
+from irgrad.kernel.ir import Contract
 from irgrad.kernel.program import LateProgram, Program, Result
 from irgrad.kernel.slots import Workspace
 from irgrad.runtime.backend import BoundRun, OnNonFinite, Watched
@@ -135,6 +136,22 @@ class Executable:
         lanes, kernels = host_cpu().vector_bytes, self._program.whole.kernels
         return tuple(kernel.name for kernel in kernels if plan_splits(kernel, lanes))
 
+    def switches(self) -> tuple[tuple[str, str], ...]:
+        """(kernel, sentence) for each choice that code makes by the numbers of named sizes."""
+        if not self._instances.names:
+            return ()
+        from ..llvm.contract import contract_switches
+        from ..llvm.cpu import host_cpu
+
+        lanes = host_cpu().vector_bytes
+        return tuple(
+            (kernel.name, text)
+            for kernel in self._program.whole.kernels
+            for statement in kernel.body
+            if isinstance(statement, Contract) and kernel.dims
+            for text in contract_switches(statement, lanes)
+        )
+
     def numba_function(self) -> object:
         """The function that jitted code calls."""
         from .numba_door import numba_function
@@ -227,7 +244,9 @@ class Instance:
         self._pool = pool
         self._watch = watch
         self._address = code.address if watch is None else watch.code.entry
-        self._dims_address: int = self.dims.__array_interface__["data"][0]
+        # None where there are no dims: ctypes passes it faster than a number.
+        place: int = self.dims.__array_interface__["data"][0]
+        self._dims_address = place if dims else None
         self._entry = ctypes.CFUNCTYPE(ctypes.c_int32, *(ctypes.c_void_p,) * 4)(self._address)
         self.call = self._through_door(work) if native else self._through_python()
 
@@ -240,7 +259,7 @@ class Instance:
         door, plan = load_door(self._code.door).call, self.plan
         table = make_table(
             self._address, plan.inputs, len(plan.outputs), work > SHORT_WORK,
-            self._dims_address,
+            self._dims_address or 0,
         )  # fmt: skip
         address = table.__array_interface__["data"][0]
         types, select = plan.outputs, plan.selection()

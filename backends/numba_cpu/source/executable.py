@@ -65,6 +65,10 @@ class SourceExecutable:
         """The names of the kernels that are divided between threads where they have the work."""
         return ()
 
+    def switches(self) -> tuple[tuple[str, str], ...]:
+        """None: plain loops run at every size."""
+        return ()
+
     def numba_function(self) -> object:
         """The function that jitted code calls."""
         from ..runtime.numba_door import numba_function

@@ -45,12 +45,12 @@ def aligned(size: int) -> int:
 
 def floor_divide(a: Scalar, b: Scalar) -> Scalar:
     """floor(a / b); of integers 0 for a divisor of 0, of floats a / b."""
-    return _division(a.dtype)[0](a, b)
+    return division_of(a.dtype)[0](a, b)
 
 
 def remainder(a: Scalar, b: Scalar) -> Scalar:
     """a - b * floor(a / b); for a divisor of 0 it is 0 of integers and NaN of floats."""
-    return _division(a.dtype)[1](a, b)
+    return division_of(a.dtype)[1](a, b)
 
 
 def _same_number_types(a: Any, b: Any) -> bool:
@@ -59,16 +59,16 @@ def _same_number_types(a: Any, b: Any) -> bool:
 
 @overload(floor_divide, jit_options=_RULES, strict=False)
 def _floor_divide_of_types(a: Any, b: Any) -> Function | None:
-    return _division(as_dtype(a))[0] if _same_number_types(a, b) else None
+    return division_of(as_dtype(a))[0] if _same_number_types(a, b) else None
 
 
 @overload(remainder, jit_options=_RULES, strict=False)
 def _remainder_of_types(a: Any, b: Any) -> Function | None:
-    return _division(as_dtype(a))[1] if _same_number_types(a, b) else None
+    return division_of(as_dtype(a))[1] if _same_number_types(a, b) else None
 
 
 @cache
-def _division(dtype: np.dtype) -> tuple[Function, Function]:
+def division_of(dtype: np.dtype) -> tuple[Function, Function]:
     """(floor_divide, remainder) of a dtype."""
     if dtype.kind == "f":
         return float_division(dtype.type, np.fmod, np.copysign, np.floor)
@@ -145,16 +145,17 @@ def float_division(
 
 def integer_power(x: Scalar, y: Scalar) -> Scalar:
     """x ** y, wrapped around; a negative exponent gives 1/x truncated: 1 and -1 by parity, or 0."""
-    return _power(x.dtype)(x, y)
+    return power_of(x.dtype)(x, y)
 
 
 @overload(integer_power, jit_options=_RULES, strict=False)
 def _integer_power_of_types(x: Any, y: Any) -> Function | None:
-    return _power(as_dtype(x)) if _same_number_types(x, y) else None
+    return power_of(as_dtype(x)) if _same_number_types(x, y) else None
 
 
 @cache
-def _power(dtype: np.dtype) -> Function:
+def power_of(dtype: np.dtype) -> Function:
+    """The power of integers of a dtype."""
     scalar: Any = dtype.type
 
     @_jitable
@@ -177,16 +178,17 @@ def _power(dtype: np.dtype) -> Function:
 
 def integer_abs(x: Scalar) -> Scalar:
     """|x|, the smallest integer wrapped around to itself."""
-    return _absolute(x.dtype)(x)
+    return absolute_of(x.dtype)(x)
 
 
 @overload(integer_abs, jit_options=_RULES, strict=False)
 def _integer_abs_of_types(x: Any) -> Function:
-    return _absolute(as_dtype(x))
+    return absolute_of(as_dtype(x))
 
 
 @cache
-def _absolute(dtype: np.dtype) -> Function:
+def absolute_of(dtype: np.dtype) -> Function:
+    """The absolute value of integers of a dtype."""
     scalar: Any = dtype.type
 
     @_jitable

@@ -22,6 +22,7 @@ from . import hessians as hessian_bench
 from . import matmul as matmul_bench
 from . import nan as nan_bench
 from . import peers as peer_bench
+from . import sizes as size_bench
 from . import start as start_bench
 from .process import Process, measuring_core, processor
 from .rounds import Clock
@@ -84,6 +85,16 @@ Example:
 A jitted call is measured in flattenings of its arguments by optree, a bound call in calls of an
 empty C function.
 """
+SIZES_HELP = """Time code for all batch sizes beside code for each of them.
+
+Example:
+
+    irgrad bench sizes --function step --batch 64 --batch 57
+
+layer is tanh(x @ w + b), slope and weights are products of its backward pass, step is a training
+step of two layers. `all / this` is the median of the ratios by round: above 1, code that is
+compiled once for all sizes is slower than code for this size.
+"""
 NAN_HELP = """Time calls with `debug_nan` beside calls without it.
 
 Example:
@@ -134,6 +145,7 @@ def bench_app() -> typer.Typer:
     app.command("matmul", help=MATMUL_HELP)(matmul)
     app.command("calls", help=CALLS_HELP)(calls)
     app.command("nan", help=NAN_HELP)(nan)
+    app.command("sizes", help=SIZES_HELP)(sizes)
     app.command("start", help=START_HELP)(start)
     app.command("accuracy", help=accuracy_command.HELP)(accuracy_command.accuracy)
     return app
@@ -304,6 +316,37 @@ def nan(
         _print_table("nan", nan_bench.COLUMNS, nan_bench.nan_rows(costs))
         for name in works:
             say(f"{name}: {nan_bench.WHAT[name]}\n")
+        say(f"{rounds} rounds, {clock} time, {processor()}\n")
+
+
+def sizes(
+    function: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--function", metavar="NAME", show_default=False,
+            help="One of layer, slope, weights, softmax, step; all by default.",
+        ),
+    ] = None,
+    batch: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--batch", min=1, max=MAX_SIZE, show_default=False,
+            help="Rows of a call; a range by default.",
+        ),
+    ] = None,
+    rounds: RoundsOption = 9,
+    clock: ClockOption = Clock.wall,
+    json_file: JsonOption = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Run the functions and print a table."""
+    with reported(verbose):
+        _check_json(json_file)
+        found = size_bench.run_sizes(function, batch or size_bench.BATCHES, rounds, clock)
+        _write_json(json_file, size_bench.size_json(found))
+        _print_table("sizes", size_bench.COLUMNS, size_bench.size_rows(found))
+        for line in size_bench.size_summary(found):
+            say(f"{line}\n")
         say(f"{rounds} rounds, {clock} time, {processor()}\n")
 
 

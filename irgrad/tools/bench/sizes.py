@@ -113,7 +113,7 @@ def _time_function(
         numbers, seconds = _compile(function, sized)
         rng = np.random.default_rng(batch)
         arrays = [rng.standard_normal(shape, np.float32) for shape in sized]
-        _check(name, batch, named(*arrays), numbers(*arrays))
+        check_equal(name, batch, named(*arrays), numbers(*arrays))
         begin = time.perf_counter()
         numbers(*arrays)
         once = max(time.perf_counter() - begin, 1e-7)
@@ -138,7 +138,7 @@ def _batches(
     return lambda: time_batch(lambda: call(*arrays), calls, clock)
 
 
-def _check(name: str, batch: int, named: Any, numbers: Any) -> None:
+def check_equal(name: str, batch: int, named: Any, numbers: Any) -> None:
     """Raise CheckError where results differ by more than another order of sums can make them."""
     several = named if isinstance(named, tuple) else (named,)
     others = numbers if isinstance(numbers, tuple) else (numbers,)
