@@ -128,13 +128,14 @@ def _solve(axes: Sequence[tuple[Size, int]]) -> dict[str, int]:
 
 
 def _solve_linear(size: Size, got: int, name: str, dims: Mapping[str, int]) -> int | None:
-    """The value of `name` for which `size` is `got`; None where there is none or not just one."""
+    """The value of `name` for which `size` is `got`; None where there is none or not just one, and
+    for one that no axis could have."""
     at_zero = evaluate(size, {**dims, name: 0})
     slope = evaluate(size, {**dims, name: 1}) - at_zero
     if slope == 0 or evaluate(size, {**dims, name: 2}) != at_zero + 2 * slope:
         return None
     found = divide_exact(got - at_zero, slope)
-    return found if isinstance(found, int) and found >= 0 else None
+    return found if isinstance(found, int) and 0 <= found <= sys.maxsize else None
 
 
 def _check_shape(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Sequence
 
@@ -52,6 +53,10 @@ def test_a_size_that_no_axis_determines_is_an_error() -> None:
         bind_dims([TensorType(F32, (N * M,))], [(6,)], "x")
     with pytest.raises(ArgumentError, match="y: expected sizes that determine m"):
         bind_dims([TensorType(F32, (N,)), TensorType(F32, (N * M,))], [(0,), (0,)], "xy")
+    far = TensorType(F32, (N - sys.maxsize + 1,))
+    assert bind_dims([far], [(1,)], "x") == {"n": sys.maxsize}
+    with pytest.raises(ArgumentError, match="x: expected sizes that determine n"):
+        bind_dims([far], [(2,)], "x")
 
 
 def test_argument_errors_name_the_argument() -> None:

@@ -152,6 +152,14 @@ class Trace:
             self.graph.note_widenings((widening,))
         return expr.op("cast", dtype=dtype)
 
+    def strengthen(self, result: Any) -> Any:
+        """What NumPy's own function gives: it makes Python's numbers values of fixed dtype."""
+        if isinstance(result, (list, tuple)):
+            return type(result)([self.strengthen(part) for part in result])
+        if isinstance(result, Tracer) and result.weak:
+            return Tracer(result.context, result.value, False)
+        return result
+
     def size(self, value: Any, function: str) -> Size:
         """A size as the user wrote it: an int or a symbolic size.
 

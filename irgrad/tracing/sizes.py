@@ -149,7 +149,8 @@ class SymbolicSize:
     def __array_ufunc__(
         self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any
     ) -> Any:
-        return call_ufunc(self.context.functions, ufunc, method, inputs, options)
+        found = call_ufunc(self.context.functions, ufunc, method, inputs, options)
+        return self.context.strengthen(found)
 
     # -- comparisons ---------------------------------------------------------------------------
 

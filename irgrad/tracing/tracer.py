@@ -422,7 +422,8 @@ class Tracer:
         self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any
     ) -> Any:
         try:
-            return _strengthen(call_ufunc(self.context.functions, ufunc, method, inputs, options))
+            found = call_ufunc(self.context.functions, ufunc, method, inputs, options)
+            return self.context.strengthen(found)
         except IrgradError as error:
             add_location(error, user_locations())
             raise
@@ -434,16 +435,8 @@ class Tracer:
         made = function.__name__ in CREATION
         named = {**options, "like": self} if made else options
         try:
-            return _strengthen(call_function(self.context.functions, function, arguments, named))
+            found = call_function(self.context.functions, function, arguments, named)
+            return self.context.strengthen(found)
         except IrgradError as error:
             add_location(error, user_locations())
             raise
-
-
-def _strengthen(result: Any) -> Any:
-    """A function of NumPy itself turns Python numbers into values of fixed dtype."""
-    if isinstance(result, (list, tuple)):
-        return type(result)([_strengthen(part) for part in result])
-    if isinstance(result, Tracer) and result.weak:
-        return Tracer(result.context, result.value, False)
-    return result

@@ -173,6 +173,19 @@ def test_sizes_are_numbers_beside_arrays() -> None:
     assert results[0].dtype == np.float32  # a size adapts as a Python int does
 
 
+def test_numpy_fixes_the_dtype_of_numbers_from_sizes() -> None:
+    def f(x: Any) -> Any:
+        n = x.shape[0]
+        return (x * np.sqrt(n), x * np.minimum(n, 3), x * (np.float32(2) * n), x * inp.sqrt(n),
+                x * (n / 2), np.negative(n) + np.int8(1))  # fmt: skip
+
+    x = np.ones(5, np.float32)
+    for spec in ("f32[n]", "f32[5]"):
+        for got, want in zip(interpret(trace(f, spec), [x]), f(x), strict=True):
+            assert got.dtype == want.dtype
+            np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
 def test_symbolic_shapes_through_functions() -> None:
     def f(x: Any, y: Any) -> Any:
         n = x.shape[0]
