@@ -87,6 +87,8 @@ class Executable:
         more = 0 if services is None else (services.workers - 1) * code.worker_bytes
 
         def new_frame(arena_bytes: int) -> Frame:
+            if services is None:
+                return Frame(arena_bytes)
             return Frame(arena_bytes, services, code.worker_bytes)
 
         pools = FramePools(new_frame, more)
