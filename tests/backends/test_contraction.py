@@ -301,7 +301,7 @@ def test_random_specs_agree_with_numpy_and_across_widths(dtype: str) -> None:
     seed = SEED + len(dtype) + (dtype == "f64")
     print("seed", seed)
     rng = np.random.default_rng(seed)
-    cases = [random_case(rng, dtype) for _ in range(36)]
+    cases = [random_case(rng, dtype) for _ in range(24)]
     for case, found in zip(cases, run_cases(cases)):
         a, b = operand_values(case)
         exact = np.matmul(a.astype(np.float64), b.astype(np.float64))

@@ -14,7 +14,7 @@ from survey import seed_case
 
 from irgrad.ops.registry import REGISTRY
 
-SEEDS = (3, 28, 77, 126, 196, 254)  # most of them small
+SEEDS = (3, 77, 196)  # most of them small
 
 
 def test_ops_derivatives_and_random_graphs() -> None:
