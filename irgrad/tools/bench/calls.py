@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
@@ -13,8 +12,8 @@ import numpy as np
 import optree
 
 from ...transforms import jit
-from .process import measuring_core
-from .rounds import Clock, compare_rounds, interleave, time_batch
+from .process import on_measuring_core
+from .rounds import Clock, batch_timer, compare_rounds, interleave, time_batch
 
 CALLS = 2000  # of a batch
 _EMPTY = """
@@ -62,15 +61,13 @@ def run_calls(rounds: int, calls: int, clock: Clock) -> list[CallCost]:
         "empty": empty,
         "empty of four": lambda: empty_of_four(None, None, None, None),
     }
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {measuring_core()})
     try:
-        for call in contenders.values():
-            time_batch(call, calls, clock)
-        timed = {name: _batches(call, calls, clock) for name, call in contenders.items()}
-        found = interleave(timed, rounds)
+        with on_measuring_core():
+            for call in contenders.values():
+                time_batch(call, calls, clock)
+            timed = {name: batch_timer(call, calls, clock) for name, call in contenders.items()}
+            found = interleave(timed, rounds)
     finally:
-        os.sched_setaffinity(0, allowed)
         del owner
     return [
         CallCost("jit: two arrays in, one out", "optree flatten of the arguments",
@@ -78,10 +75,6 @@ def run_calls(rounds: int, calls: int, clock: Clock) -> list[CallCost]:
         CallCost("bind", "ctypes call of an empty function", found["bind"], found["empty"]),
         CallCost("bind", "the same with four pointers", found["bind"], found["empty of four"]),
     ]  # fmt: skip
-
-
-def _batches(call: Callable[[], Any], calls: int, clock: Clock) -> Callable[[], float]:
-    return lambda: time_batch(call, calls, clock)
 
 
 def _empty_functions() -> tuple[Callable[..., int], Callable[..., int], object]:

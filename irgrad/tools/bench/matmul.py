@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -14,8 +13,8 @@ from ...driver import compile_graph
 from ...errors import BackendError, CheckError
 from ...tracing.trace import trace
 from ..report import UsageError
-from .process import measuring_core
-from .rounds import Clock, compare_rounds, geometric_mean, interleave, time_batch
+from .process import on_measuring_core
+from .rounds import Clock, batch_timer, compare_rounds, geometric_mean, interleave
 
 SIZES = (64, 77, 128, 200, 256, 333, 512, 777, 1024)
 LAYOUTS = ("NN", "NT", "TN", "TT")
@@ -64,18 +63,13 @@ def run_matmul(
             "bench matmul: expected threadpoolctl to be installed, to hold NumPy to one thread; "
             "install irgrad[test]"
         ) from None
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {measuring_core()})
-    try:
-        with threadpool_limits(1):
-            return [
-                _time_product(dtype, layout, size, rounds, clock)
-                for dtype in dtypes
-                for layout in LAYOUTS
-                for size in sizes
-            ]
-    finally:
-        os.sched_setaffinity(0, allowed)
+    with on_measuring_core(), threadpool_limits(1):
+        return [
+            _time_product(dtype, layout, size, rounds, clock)
+            for dtype in dtypes
+            for layout in LAYOUTS
+            for size in sizes
+        ]
 
 
 def _product(layout: str) -> Callable[[Any, Any], Any]:
@@ -102,15 +96,11 @@ def _time_product(dtype: str, layout: str, size: int, rounds: int, clock: Clock)
         )
     calls = min(MAX_CALLS, max(1, round(BATCH_FLOPS / (2 * size**3))))
     contenders = {"irgrad": lambda: ours(a, b), "numpy": lambda: product(a, b)}
-    timed = {name: _batches(call, calls, clock) for name, call in contenders.items()}
+    timed = {name: batch_timer(call, calls, clock) for name, call in contenders.items()}
     for batch in timed.values():
         batch()
     found = interleave(timed, rounds)
     return Product(dtype, layout, size, found["irgrad"], found["numpy"])
-
-
-def _batches(call: Callable[[], Any], calls: int, clock: Clock) -> Callable[[], float]:
-    return lambda: time_batch(call, calls, clock)
 
 
 # -- the report ------------------------------------------------------------------------------------

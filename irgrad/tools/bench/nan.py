@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -15,8 +14,8 @@ from ...nn import softmax
 from ...transforms import jit
 from ..report import UsageError
 from . import digits_step
-from .process import measuring_core
-from .rounds import Clock, compare_rounds, interleave, time_batch
+from .process import on_measuring_core
+from .rounds import Clock, batch_timer, compare_rounds, interleave
 
 LARGE, CACHED, SMALL = 1 << 22, 1 << 12, 3  # elements
 ROWS = 1024
@@ -90,14 +89,10 @@ def find_nan_works(names: list[str] | None) -> dict[str, NanWork]:
 
 def run_nan(works: dict[str, NanWork], rounds: int, clock: Clock) -> list[NanCost]:
     """Time jitted and bound calls of works with `debug_nan` and without."""
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {measuring_core()})
-    try:
+    with on_measuring_core():
         return [
             cost for name, work in works.items() for cost in _time_work(name, work, rounds, clock)
         ]
-    finally:
-        os.sched_setaffinity(0, allowed)
 
 
 def _time_work(name: str, work: NanWork, rounds: int, clock: Clock) -> list[NanCost]:
@@ -109,17 +104,13 @@ def _time_work(name: str, work: NanWork, rounds: int, clock: Clock) -> list[NanC
         calls = (_on(jitted, deepcopy(given)), jitted.compiled(*given).bind(*deepcopy(given)))
         for kind, call in zip(KINDS, calls):
             call()
-            timed[f"{kind} {debug_nan}"] = _batches(call, work.calls, clock)
+            timed[f"{kind} {debug_nan}"] = batch_timer(call, work.calls, clock)
     found = interleave(timed, rounds)
     return [NanCost(name, kind, found[f"{kind} True"], found[f"{kind} False"]) for kind in KINDS]
 
 
 def _on(call: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[[], Any]:
     return lambda: call(*arguments)
-
-
-def _batches(call: Callable[[], Any], calls: int, clock: Clock) -> Callable[[], float]:
-    return lambda: time_batch(call, calls, clock)
 
 
 def _update(p: Any, mean: Any, square: Any, gradient: Any) -> tuple[Any, Any, Any]:

@@ -7,6 +7,8 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -67,6 +69,17 @@ class Process:
 def measuring_core() -> int:
     """The core that contenders run on: the last one that this process may use."""
     return max(os.sched_getaffinity(0))
+
+
+@contextmanager
+def on_measuring_core() -> Iterator[None]:
+    """Hold this process to that core for a while."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {measuring_core()})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def processor() -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -16,8 +16,8 @@ from ...errors import CheckError
 from ...runtime.compiled import Compiled
 from ...tracing.trace import trace
 from ..report import UsageError
-from .process import measuring_core
-from .rounds import Clock, compare_rounds, geometric_mean, interleave, time_batch
+from .process import on_measuring_core
+from .rounds import Clock, batch_timer, compare_rounds, geometric_mean, interleave
 
 BATCHES = (1, 2, 7, 16, 31, 64, 257, 1024)
 WIDTH, HIDDEN, CLASSES = 784, 256, 10
@@ -92,16 +92,12 @@ def run_sizes(
     for name in names or ():
         if name not in known:
             raise UsageError(f"--function: expected one of {', '.join(known)}, got {name!r}")
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {measuring_core()})
-    try:
+    with on_measuring_core():
         return [
             sized
             for name in dict.fromkeys(names or known)
             for sized in _time_function(name, *known[name], batches, rounds, clock)
         ]
-    finally:
-        os.sched_setaffinity(0, allowed)
 
 
 def _time_function(
@@ -119,8 +115,8 @@ def _time_function(
         once = max(time.perf_counter() - begin, 1e-7)
         calls = min(MAX_CALLS, max(1, round(BATCH_SECONDS / once)))
         timed = {
-            "named": _batches(named, arrays, calls, clock),
-            "numbers": _batches(numbers, arrays, calls, clock),
+            "named": batch_timer(partial(named, *arrays), calls, clock),
+            "numbers": batch_timer(partial(numbers, *arrays), calls, clock),
         }
         found = interleave(timed, rounds)
         yield Sized(name, batch, found["named"], found["numbers"], named_seconds, seconds)
@@ -130,12 +126,6 @@ def _compile(function: Function, shapes: Sequence[Sequence[str | int]]) -> tuple
     begin = time.perf_counter()
     specs = [f"f32[{','.join(map(str, shape))}]" for shape in shapes]
     return compile_graph(trace(function, *specs)), time.perf_counter() - begin
-
-
-def _batches(
-    call: Compiled, arrays: Sequence[np.ndarray], calls: int, clock: Clock
-) -> Callable[[], float]:
-    return lambda: time_batch(lambda: call(*arrays), calls, clock)
 
 
 def check_equal(name: str, batch: int, named: Any, numbers: Any) -> None:
