@@ -21,6 +21,7 @@ from ..ops.registry import REGISTRY
 from ..ops.steps import shift_left, shift_right
 from .ir import (
     IDENTITY,
+    PANEL_LENGTH,
     Accumulate,
     Affine,
     Check,
@@ -37,7 +38,6 @@ from .ir import (
     lanes,
 )
 
-PANEL_LENGTH = 256
 BITS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         "and": np.bitwise_and,

@@ -317,6 +317,9 @@ def _affine_sizes(at: Affine) -> Iterator[Size]:
 IDENTITY = {"sum": 0, "prod": 1, "any": False, "all": True}
 
 
+PANEL_LENGTH = 256  # terms of a contraction's sum that are added up before they join the others
+
+
 def lanes(dtype_bytes: int) -> int:
     """Number of logical lanes of a reduction over elements of that size."""
     return 64 if dtype_bytes <= 4 else 32

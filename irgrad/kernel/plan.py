@@ -28,7 +28,7 @@ from .ir import (
     Store,
     walk,
 )
-from .slots import ALIGNMENT, MAX_BYTES, assign_slots
+from .slots import ALIGNMENT, MAX_BYTES, aligned, assign_slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,13 +302,9 @@ def _most_live(spans: Sequence[tuple[int, int, int]]) -> int:
     """The most bytes in use at one step, which no plan can do without."""
     changes = dict.fromkeys((step for start, end, _ in spans for step in (start, end + 1)), 0)
     for start, end, size in spans:
-        changes[start] += _aligned(size)
-        changes[end + 1] -= _aligned(size)
+        changes[start] += aligned(max(size, 1))
+        changes[end + 1] -= aligned(max(size, 1))
     return max(accumulate(changes[step] for step in sorted(changes)), default=0)
-
-
-def _aligned(size: int) -> int:
-    return -(-max(size, 1) // ALIGNMENT) * ALIGNMENT
 
 
 def _fit_in_order(

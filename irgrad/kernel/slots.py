@@ -12,8 +12,13 @@ from dataclasses import dataclass
 from ..errors import LimitError
 from ..ir.dims import Size, evaluate
 
-ALIGNMENT = 64
+ALIGNMENT = 64  # of what lies in an arena, and of the arena itself
 MAX_BYTES = 2**62
+
+
+def aligned(size: int) -> int:
+    """A number of bytes rounded up to the alignment."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def assign_slots(
@@ -53,7 +58,7 @@ def slot_offsets(
     for sizes in slots:
         offsets.append(total)
         largest = max(1, *(evaluate(size, dims) for size in sizes))
-        total += -(-largest // ALIGNMENT) * ALIGNMENT
+        total += aligned(largest)
     if total > MAX_BYTES:
         raise LimitError(
             f"plan: expected intermediate arrays of at most {MAX_BYTES} bytes in all, got more"

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from ..ir.dims import Size
 from ..kernel.ir import Check, Kernel, Statement, nested
-from ..kernel.plan import ALIGNMENT
 from ..kernel.program import Call, Program, Result, Slot
 from ..kernel.run import FILL, Outcome, collect_results, run_program
+from ..kernel.slots import aligned
 
 __all__ = [
     "FILL", "Outcome", "Place", "collect_results", "join_programs", "run_program",
@@ -65,7 +65,7 @@ def join_programs(programs: Sequence[Program]) -> tuple[Program, tuple[Place, ..
         slots += program.slots
         written |= {place.input + i for i in program.written}
         checks += len(program.checks)
-        arena += -(-program.arena_bytes // ALIGNMENT) * ALIGNMENT
+        arena += aligned(program.arena_bytes)
         places.append(place)
     assert not (arena and slots), "programs with an arena of their own beside such with slots"
     joined = Program(

@@ -17,13 +17,13 @@ llvm = pytest.importorskip("llvmlite.binding")
 from llvmlite import ir  # noqa: E402
 
 from irgrad.backends.numba_cpu.llvm.contraction import (  # noqa: E402
-    PANEL_LENGTH,
     Axis,
     ContractionSpec,
     EpilogueTile,
     contraction_function,
     workspace_bytes,
 )
+from irgrad.kernel.ir import PANEL_LENGTH  # noqa: E402
 
 WIDTHS = (16, 32, 64)
 DTYPES = {"f32": np.float32, "f64": np.float64}
@@ -142,9 +142,9 @@ def fma32(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
 def emulate32(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The stated numerics: a chain of fused multiply-adds per panel, totals added in order."""
     total = np.zeros((a.shape[0], a.shape[1], b.shape[2]), np.float32)
-    for start in range(0, a.shape[2], PANEL_LENGTH["f32"]):
+    for start in range(0, a.shape[2], PANEL_LENGTH):
         chain = np.zeros_like(total)
-        for p in range(start, min(start + PANEL_LENGTH["f32"], a.shape[2])):
+        for p in range(start, min(start + PANEL_LENGTH, a.shape[2])):
             chain = fma32(a[:, :, p, None], b[:, p, None, :], chain)
         total = chain if start == 0 else total + chain
     return total
@@ -156,9 +156,9 @@ def emulate64(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     for place in np.ndindex(total.shape):
         row = [Fraction(x) for x in a[place[0], place[1]]]
         column = [Fraction(x) for x in b[place[0], :, place[2]]]
-        for start in range(0, len(row), PANEL_LENGTH["f64"]):
+        for start in range(0, len(row), PANEL_LENGTH):
             chain = 0.0
-            for p in range(start, min(start + PANEL_LENGTH["f64"], len(row))):
+            for p in range(start, min(start + PANEL_LENGTH, len(row))):
                 chain = float(row[p] * column[p] + Fraction(chain))
             total[place] = chain if start == 0 else total[place] + chain
     return total

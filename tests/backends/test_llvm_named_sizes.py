@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,13 +12,13 @@ from irgrad.backends.numba_cpu.llvm.compile import compile_module, load_object
 from irgrad.backends.numba_cpu.llvm.cpu import host_cpu
 from irgrad.backends.numba_cpu.llvm.entry import arena_bytes, program_module
 from irgrad.differentiation import value_and_grad
-from irgrad.ir.dims import evaluate, symbol
+from irgrad.ir.dims import evaluate
 from irgrad.ir.graph import Graph, Value
 from irgrad.ir.spec import parse_type
 from irgrad.ir.types import DTYPES
 from irgrad.kernel.instantiate import instantiate
-from irgrad.kernel.ir import Affine, Buffer, Kernel, Load, Reduce, Store
-from irgrad.kernel.program import Call, Program, Slot
+from irgrad.kernel.ir import Reduce
+from irgrad.kernel.program import Program
 from irgrad.kernel.run import collect_results
 from irgrad.passes.lower import lower
 from irgrad.passes.pipeline import pipeline
@@ -162,19 +161,3 @@ def test_what_a_sum_reads_and_the_same_loop_overwrites():
     updates = [k for k in program_of(graph).kernels if any(b.access == "update" for b in k.buffers)]
     assert [any(isinstance(x, Reduce) for x in k.body) for k in updates] == [True]
     check(graph, [{"n": n, "k": 3} for n in (0, 1, 3, 8, 17, 37)], positive=True)
-
-
-def test_kernels_that_depend_on_other_names_are_functions_of_their_own():
-    sizes = ((4, ()), (symbol("n") + 1, ("n",)))
-    body = (Load("v", "a", Affine(), "f32"), Store("r", Affine(), "v"))
-    kernels = tuple(
-        Kernel(f"k{i}", (Buffer("a", "f32", size, "read"), Buffer("r", "f32", 1, "write")), body,
-               dims=dims)
-        for i, (size, dims) in enumerate(sizes)
-    )  # fmt: skip
-    calls = tuple(Call(i, (Slot("input", i), Slot("output", i))) for i in range(2))
-    inputs = tuple(("f32", size) for size, _ in sizes)
-    program = Program(kernels, calls, inputs, (("f32", 1),) * 2, (), 0, dims=("n",))
-    text = str(program_module(program, "named", 32))
-    heads = re.findall(r'define .* @"kernel_._k.\"\((.*)\)', text)
-    assert [head.count("ptr") for head in heads] == [2, 3]

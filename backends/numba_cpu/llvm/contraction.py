@@ -1,6 +1,6 @@
 """Blocked contraction as one LLVM function: C[b, m, n] = sum over k of A[b, m, k] * B[b, k, n].
 
-Numerics. The k axis is cut into panels of `PANEL_LENGTH[dtype]`. The sum of a panel is one chain of
+Numerics. The k axis is cut into panels of `PANEL_LENGTH`. The sum of a panel is one chain of
 `llvm.fma` in the order of k that starts from 0; the totals of the panels are added in their order.
 So the bits of an element depend on its values and on the size of k alone: not on vector width, tile
 shape, strides, or the element's place. There is no fast-math flag, and no padding is ever
@@ -69,7 +69,6 @@ from irgrad.backends.numba_cpu.llvm.contraction_params import (
 )
 from irgrad.backends.numba_cpu.llvm.contraction_plan import (
     ITEM_BYTES,
-    PANEL_LENGTH,
     Axis,
     ContractionSpec,
     Plan,
@@ -89,7 +88,6 @@ from irgrad.backends.numba_cpu.llvm.vectors import POINTER
 from irgrad.ir.dims import Dim, Size, as_number
 
 __all__ = [
-    "PANEL_LENGTH",
     "Axis",
     "ContractionSpec",
     "EpilogueTile",
@@ -159,7 +157,7 @@ def contraction_function(
     stored to C: the callback is called once, with a builder in a function of its own that runs for
     each finished tile, and leaves the builder at the end of an open block.
     """
-    assert vector_bytes in (16, 32, 64) and spec.dtype in PANEL_LENGTH
+    assert vector_bytes in (16, 32, 64) and spec.dtype in ITEM_BYTES
     pointer = element_type(spec.dtype).as_pointer()
     arguments = [pointer, pointer, pointer] + [BYTES] * (1 + extra_pointers + bool(dims))
     arguments += [I64] * (2 * divided)

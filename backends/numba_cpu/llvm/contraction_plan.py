@@ -14,8 +14,9 @@ from functools import lru_cache
 
 from irgrad.errors import LoweringError
 from irgrad.ir.dims import Dim, Size, as_number, evaluate, names, product
+from irgrad.kernel.ir import PANEL_LENGTH
+from irgrad.kernel.slots import aligned
 
-PANEL_LENGTH = {"f32": 256, "f64": 256}
 ITEM_BYTES = {"f32": 4, "f64": 8}
 _ALIGNMENT = 64
 _CACHE_WAY_BYTES = 4096
@@ -152,7 +153,7 @@ class Plan:
     @property
     def panel(self) -> int:
         """Length of a full k panel."""
-        return PANEL_LENGTH[self.dtype]
+        return PANEL_LENGTH
 
     @property
     def depth(self) -> int:
@@ -207,7 +208,7 @@ def packed_row(dtype: str) -> int:
 
     So its rows lie in different sets of the cache.
     """
-    return PANEL_LENGTH[dtype] + _ALIGNMENT // ITEM_BYTES[dtype]
+    return PANEL_LENGTH + _ALIGNMENT // ITEM_BYTES[dtype]
 
 
 @lru_cache(maxsize=1024)
@@ -433,7 +434,7 @@ def _plan(
     a_k, b_k = (merge((x.extent, s) for x, s in _pairs(spec.k, which)) for which in "ab")
     m, n, k = a_m.extent, b_n.extent, a_k.extent
     rows, columns, masked = tile
-    panel = PANEL_LENGTH[spec.dtype]
+    panel = PANEL_LENGTH
     depth = max(1, min(k, panel)) if isinstance(k, int) else panel
     empty = isinstance(k, int) and k == 0
     buffered = epilogue or empty or not (c_m.linear and c_n.is_unit())
@@ -530,7 +531,7 @@ def make_scratch(plan: Plan) -> Scratch:
     def take(size: int) -> int:
         nonlocal total
         offset = total
-        total += -(-size // _ALIGNMENT) * _ALIGNMENT
+        total += aligned(size)
         return offset
 
     tables = tuple((name, take(8 * window(plan, name))) for name, _ in table_maps(plan))

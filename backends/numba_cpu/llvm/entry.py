@@ -28,12 +28,7 @@ from irgrad.backends.numba_cpu.llvm.timer import STARTS, emit_lap
 from irgrad.backends.numba_cpu.llvm.vectors import I8, I32, POINTER, integer
 from irgrad.kernel.ir import Kernel
 from irgrad.kernel.program import Program, Slot
-
-ALIGNMENT = 64
-
-
-def _aligned(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
+from irgrad.kernel.slots import ALIGNMENT, aligned
 
 
 def arena_bytes(program: Program, vector_bytes: int) -> int:
@@ -42,7 +37,7 @@ def arena_bytes(program: Program, vector_bytes: int) -> int:
     Of a program with named sizes it has `workspace_bytes(dims)` bytes more: those of its slots.
     """
     scratch = max((kernel_workspace(k, vector_bytes) for k in program.kernels), default=0)
-    return _aligned(program.arena_bytes) + scratch
+    return aligned(program.arena_bytes) + scratch
 
 
 def worker_bytes(program: Program, vector_bytes: int) -> int:
@@ -97,7 +92,7 @@ def _emit_entry(
     builder = ir.IRBuilder(entry.append_basic_block("entry"))
     offsets = Sizes(builder, dims, program.dims).slots(program.slots)
     addresses = _Addresses(builder, buffers, arena, len(program.inputs), offsets)
-    scratch = Slot("arena", _aligned(program.arena_bytes))
+    scratch = Slot("arena", aligned(program.arena_bytes))
     if program.slots:
         scratch = Slot("slot", len(program.slots))
     for number in range(STARTS if timed else 0):

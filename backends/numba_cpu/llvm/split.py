@@ -31,6 +31,7 @@ from irgrad.kernel.ir import (
     Statement,
     kernel_dims,
 )
+from irgrad.kernel.slots import aligned
 
 SPLIT_WORK = 1 << 22  # operations, each one lane of an instruction, from which a split pays
 PART_WORK = 1 << 19  # the least of a part
@@ -39,7 +40,6 @@ ENOUGH_UNITS = 64  # of a loop, that none further inside is looked at
 CHUNK = 1024  # iterations of a unit where iterations are lanes
 SMALL_CHUNK = 64  # the same where other loops are around, and parts run all of these
 PRIVATE_BYTES = 1 << 20  # the most that a worker has of private buffers
-ALIGNMENT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,5 +182,5 @@ def _placed(kernel: Kernel, names: Iterable[str]) -> tuple[dict[str, int], int] 
             return None
         found[name] = total
         size = buffer.size * DTYPES[buffer.dtype].itemsize
-        total += -(-size // ALIGNMENT) * ALIGNMENT
+        total += aligned(size)
     return (found, total) if total <= PRIVATE_BYTES else None

@@ -8,10 +8,11 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from irgrad.kernel.slots import ALIGNMENT, aligned
+
 from .door import FRAME_HEADER
 from .pool import Services
 
-ALIGNMENT = 64
 POOL_BYTES = 64 << 20
 POOL_FRAMES = 16
 RECORD_BYTES = 24  # of an irg_ctx, before its services
@@ -51,7 +52,7 @@ class Frame:
             arena_bytes += (services.workers - 1) * worker_bytes
         self._memory = np.empty(FRAME_HEADER + arena_bytes + ALIGNMENT, dtype=np.uint8)
         start = self._memory.__array_interface__["data"][0]
-        self.address = -(-start // ALIGNMENT) * ALIGNMENT
+        self.address = aligned(start)
         ctypes.memset(self.address, 0, FRAME_HEADER)
         if services is not None:
             context = Context.from_address(self.address)

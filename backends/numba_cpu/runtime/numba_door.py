@@ -21,6 +21,7 @@ from irgrad.errors import ArgumentError, CheckError, LimitError, ShapeError
 from irgrad.interpret import bind_dims
 from irgrad.ir.dims import Size
 from irgrad.ir.location import describe
+from irgrad.kernel.slots import ALIGNMENT
 from irgrad.ops.size_guards import check_sizes
 
 from ..source.kernel_functions import aligned
@@ -30,7 +31,6 @@ from ..source.sizes import SizeTexts
 from .call_plan import Call, failure_text
 from .door import FRAME_HEADER
 from .executable import Code
-from .frames import ALIGNMENT
 from .jitted_plan import JittedPlan
 from .numba_stubs import Function, admission, captured, flat, native_entry, overlap, quotient
 

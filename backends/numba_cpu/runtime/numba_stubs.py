@@ -15,9 +15,9 @@ from numba.np.arrayobj import make_array, populate_array
 from numba.np.numpy_support import from_dtype
 
 from irgrad.errors import ArgumentError
+from irgrad.kernel.slots import ALIGNMENT
 
 from .door import FRAME_HEADER
-from .frames import ALIGNMENT
 from .jitted_plan import JittedInput
 
 Function = Callable[..., Any]

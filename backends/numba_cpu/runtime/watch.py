@@ -22,11 +22,12 @@ import numpy as np
 
 from irgrad.ir.dims import as_shape
 from irgrad.ir.types import DTYPES
+from irgrad.kernel.slots import aligned
 from irgrad.runtime.backend import OnNonFinite
 
 from .call_plan import CallPlan
 from .door import FRAME_HEADER
-from .frames import ALIGNMENT, Frame, FramePool
+from .frames import Frame, FramePool
 from .watch_text import ENTRY, FLOATS, READER, watch_text
 
 PARTS = {"c64": "f32", "c128": "f64"}  # what the parts of complex numbers are
@@ -99,11 +100,11 @@ def make_watch(
             position = result.number + (len(plan.inputs) if result.kind == "output" else 0)
             read.append((8 * position, size, reader))
     copied: list[Copied] = []
-    end = _aligned(arena_bytes)
+    end = aligned(arena_bytes)
     for i, one in enumerate(plan.inputs):
         if one.donated and read:
             copied.append(Copied(i, one.shape, one.dtype, end))
-            end += _aligned(_bytes(one.shape, one.dtype))
+            end += aligned(_bytes(one.shape, one.dtype))
     copies = [(8 * one.position, _bytes(one.shape, one.dtype), one.start) for one in copied]
     memmove = ctypes.cast(ctypes.memmove, ctypes.c_void_p).value or 0
     header = entry, len(copies), len(read), memmove
@@ -124,10 +125,6 @@ def load_watch() -> WatchCode:
 
 def _bytes(shape: Sequence[int], dtype: np.dtype) -> int:
     return math.prod(shape) * dtype.itemsize
-
-
-def _aligned(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def _array_at(address: int, like: Copied) -> np.ndarray:

@@ -18,9 +18,9 @@ from irgrad.backends.common.scalar_source import expression, literal, type_name
 from irgrad.ir.dims import Dim, Size, lower_bound, product
 from irgrad.ir.location import Location
 from irgrad.ir.types import DTYPES
-from irgrad.kernel.evaluate import PANEL_LENGTH
 from irgrad.kernel.ir import (
     IDENTITY,
+    PANEL_LENGTH,
     Accumulate,
     Affine,
     Check,
