@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ import irgrad as ig
 import irgrad.numpy as inp
 from irgrad.backends.numba_cpu import BACKEND
 from irgrad.backends.numba_cpu.runtime.executable import Executable
-from irgrad.backends.numba_cpu.runtime.instances import MAX_INSTANCES
+from irgrad.backends.numba_cpu.runtime.instances import MAX_INSTANCES, Instances
 from irgrad.errors import ArgumentError, DimError, DonationError, ShapeError
+from irgrad.passes.base import run_passes
 from irgrad.passes.lower import lower
 from irgrad.passes.pipeline import pipeline
 from irgrad.testing.bounds import condition_bound, within
@@ -148,6 +149,30 @@ def test_what_is_known_of_a_size_is_dropped_after_many_others() -> None:
     before = len(gc.get_referrers(run._instances))
     del got
     assert before == len(gc.get_referrers(run._instances))
+
+
+def test_a_call_that_fails_leaves_those_of_other_sizes_alone() -> None:
+    """Each call goes to the instance of its own sizes, whatever the last one was."""
+
+    class Failing:
+        def __init__(self, dims: Mapping[str, int]) -> None:
+            self.size = dims["n"]
+
+        def call(self, arguments: Sequence[object]) -> list[np.ndarray]:
+            if self.size == 9:
+                raise MemoryError("as many bytes as 9 takes")
+            return [np.full(self.size, 1.0)]
+
+    graph = ig.trace(lambda x: x + 1, "f32[n]")
+    run_passes(graph, pipeline())
+    call = Instances(lower(graph), graph, Failing).call()
+    for n in (3, 9, 3, 9, 4):
+        if n == 9:
+            with pytest.raises(MemoryError):
+                call((np.zeros(9, np.float32),))
+        else:
+            (got,) = call((np.zeros(n, np.float32),)) or ()
+            assert got.shape == (n,)
 
 
 def test_donated_arrays_of_named_sizes() -> None:

@@ -66,23 +66,16 @@ class Instances(Generic[I]):
         return self._bound(arguments) if found is None else found
 
     def call(self) -> Call:
-        """The call of whichever instance the arguments are for, the one of the last call first."""
+        """The call of whichever instance the arguments are for."""
         if not self.names:
             only = self.of(())
             assert only is not None, "without names nothing has to fit"
             return only.call
-        last: list[Call] = [_refuse]
+        of = self.of
 
         def call(arguments: tuple[object, ...]) -> Leaves | None:
-            latest = last[0]
-            leaves = latest(arguments)
-            if leaves is not None:
-                return leaves
-            instance = self.of(arguments)
-            if instance is None or instance.call is latest:
-                return None
-            last[0] = instance.call
-            return instance.call(arguments)
+            instance = of(arguments)
+            return None if instance is None else instance.call(arguments)
 
         return call
 
@@ -96,21 +89,20 @@ class Instances(Generic[I]):
             shapes = [array.shape for array in given]  # type: ignore[attr-defined]
             try:
                 numbers = bind_dims(self._types, shapes, self._labels)
-                check_sizes(self._guards, numbers)
-            except (ArgumentError, ShapeError, LimitError):
+            except ArgumentError:
                 return None
         dims = {name: numbers[name] for name in self.names}
         key = tuple(dims.values())
         found = self._known.get(key)
         if found is None:
+            try:
+                check_sizes(self._guards, dims)
+            except (ShapeError, LimitError):
+                return None
             found = self._known[key] = self._make(dims)
             for old in list(self._known)[:-MAX_INSTANCES]:
                 self._known.pop(old, None)
         return found
-
-
-def _refuse(arguments: tuple[object, ...]) -> None:
-    """The call before the first one."""
 
 
 def _places(
